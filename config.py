@@ -1,0 +1,215 @@
+"""constants.py, the flags and the menu become one checked configuration.
+
+`resolve` is the only door: it returns an argparse.Namespace with a value for every name in SETTINGS and
+TABLE_SETTINGS, or raises UserError with one line that says what is wrong and what is legal.
+"""
+import argparse
+import difflib
+import importlib
+import os
+import sys
+from collections import namedtuple
+
+DATASETS = ["Digits", "MNIST", "FashionMNIST", "CIFAR10", "CIFAR100"]  # the menu's numbers are the positions
+NOTES = {"Digits": " (rendered offline, needs no download)"}
+
+Setting = namedtuple("Setting", "kind legal is_legal meaning")
+
+# Every name that constants.py may hold, with its type, its legal values in words and as a test, and its meaning.
+SETTINGS = {
+    "total_epochs": Setting(int, "1 or more", lambda n: n >= 1, "epochs of training in all"),
+    "initial_iterations": Setting(int, "1 or more", lambda n: n >= 1,
+                                  "epochs before the first round; total_epochs or more: no pruning"),
+    "increment": Setting(int, "1 or more", lambda n: n >= 1, "epochs between two rounds"),
+    "prune_percent": Setting(float, "above 0 and below 100", lambda x: 0 < x < 100,
+                             "percent of a layer's present neurons that a round removes"),
+    "lambda_average": Setting(float, "0 or more", lambda x: 0 <= x < float("inf"), "weight of C_avg in the score"),
+    "lambda_max": Setting(float, "0 or more", lambda x: 0 <= x < float("inf"), "weight of C_max in the score"),
+    "seed": Setting(int, "0 to 4294967295", lambda n: 0 <= n < 2 ** 32,
+                    "fixes first weights, batches and random ranking"),
+    "device": Setting(str, "auto, cpu, cuda or mps", lambda s: s in ("auto", "cpu", "cuda", "mps"), "where to train"),
+    "holdout": Setting(int, "0 to 10000", lambda n: 0 <= n <= 10000,
+                       "training images held out and measured in place of the test set"),
+    "dataset_folder": Setting(str, "a folder", bool, "where the data sets are or will be downloaded to"),
+    "log_folder": Setting(str, "a folder", bool, "where logs, networks and figures go"),
+}
+
+# Every name that a data set's table holds.
+TABLE_SETTINGS = {
+    "hidden_widths": Setting(list, "a list of at least one width, each 1 or more",
+                             lambda widths: widths and min(widths) >= 1, "neurons of each hidden layer"),
+    "conv_widths": Setting(list, "a list of widths, each 1 or more, at most 4",
+                           lambda widths: len(widths) <= 4 and min(widths, default=1) >= 1,
+                           "filters of each convolution"),
+    "batch_size": Setting(int, "1 or more", lambda n: n >= 1, "images a step"),
+    "learning_rate": Setting(float, "above 0", lambda x: 0 < x < float("inf"), "step size of SGD"),
+    "momentum": Setting(float, "0 to below 1", lambda x: 0 <= x < 1, "momentum of SGD"),
+    "mean": Setting(float, "a number", lambda x: abs(x) < float("inf"), "pixels become (pixel - mean) / std"),
+    "std": Setting(float, "above 0", lambda x: 0 < x < float("inf"), "pixels become (pixel - mean) / std"),
+}
+
+OTHER_SPELLINGS = {"inital_iterations": "initial_iterations"}  # the historic spelling of the published constants.py
+
+
+class UserError(Exception):
+    """Something that the user can mend; the message is one line that says what is wrong and what to do."""
+
+
+def run_command(main):
+    """Run `main`; end with status 2 and one line for what the user can mend, 130 for Ctrl-C, never a traceback."""
+    try:
+        main()
+    except UserError as error:
+        end(2, error)
+    except KeyboardInterrupt:
+        end(130, "interrupted; the logs keep every finished epoch")
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        end(1, "the program that read the output has gone")
+    except OSError as error:
+        end(2, "{}: {}".format(error.filename or "input or output", error.strerror or error))
+
+
+def end(status, message):
+    print("{}: {}".format(os.path.basename(sys.argv[0]), message), file=sys.stderr)
+    sys.exit(status)
+
+
+# ---- constants.py ----
+
+def load_constants(module_name="constants"):
+    """The public names of constants.py as a dict, each of them known, of its type and within its legal values."""
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # whatever a typing error in the file raises: its line says where
+        line = getattr(error, "lineno", None) or last_line(error)
+        raise UserError("{}.py, line {}: {}".format(module_name, line, error))
+    found = {name: value for name, value in vars(module).items() if not name.startswith("_")}
+    return check_names(found, SETTINGS, DATASETS, module_name + ".py")
+
+
+def last_line(error):
+    trace = error.__traceback__
+    while trace.tb_next:
+        trace = trace.tb_next
+    return trace.tb_lineno
+
+
+def check_names(found, settings, tables, where):
+    """Check a dict of values against `settings`; `tables` names the entries that are dicts of TABLE_SETTINGS."""
+    checked = {}
+    for name, value in found.items():
+        known = OTHER_SPELLINGS.get(name, name)
+        if known in checked:
+            raise UserError("{}: {} stands there twice, once as {}; delete one".format(where, known, name))
+        if known in tables:
+            if not isinstance(value, dict):
+                raise UserError("{}: {} = {!r}; expected a table {{...}}".format(where, name, value))
+            checked[known] = check_names(value, TABLE_SETTINGS, [], "{}, {}".format(where, name))
+        elif known in settings:
+            checked[known] = check_value(known, value, settings[known], where)
+        else:
+            near = difflib.get_close_matches(str(name), list(settings) + list(tables), 1)
+            hint = "did you mean {}?".format(near[0]) if near else "known are " + ", ".join(settings)
+            raise UserError("{}: unknown name {}; {}".format(where, name, hint))
+    for name in [*settings, *tables]:
+        if name not in checked:
+            raise UserError("{}: {} is missing".format(where, name))
+    return checked
+
+
+def check_value(name, value, setting, where):
+    right_type = isinstance(value, (int, float) if setting.kind is float else setting.kind)
+    if setting.kind is list and right_type:
+        right_type = all(isinstance(item, int) and not isinstance(item, bool) for item in value)
+    if isinstance(value, bool) or not right_type or not setting.is_legal(value):
+        kind = {int: "a whole number, ", float: "a number, ", list: "", str: ""}[setting.kind]
+        raise UserError("{}: {} = {!r}; legal: {}{}".format(where, name, value, kind, setting.legal))
+    return float(value) if setting.kind is float else value
+
+
+# ---- the command line ----
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise UserError(message + "; -h lists the flags")
+
+
+def flag_type(kind):
+    """What turns a flag's text into a value; a list is written 50-30 (and - for an empty one)."""
+    def widths(text):
+        return [int(width) for width in text.split("-") if width]
+    return widths if kind is list else kind
+
+
+def resolve(arguments, description, default_pruning, arms):
+    """The checked configuration of one run: flags win over constants.py, the menu asks what neither says.
+
+    arguments: the command line without the program's name. arms: the names that --pruning takes.
+    Raises UserError.
+    """
+    constants = load_constants()
+    settings = {**SETTINGS, **TABLE_SETTINGS}
+    flags = vars(make_parser(constants, settings, description, default_pruning, arms).parse_args(arguments))
+    given = flags.pop("dataset")
+    dataset = ask_dataset() if given is None else find_dataset(given)
+    values = {**{name: constants[name] for name in SETTINGS}, **constants[dataset], "dataset": dataset}
+    for name, value in flags.items():
+        if name not in settings:
+            values[name] = value
+        elif value is not None:
+            values[name] = check_value(name, value, settings[name], "--" + name.replace("_", "-"))
+    if values["initial_iterations"] >= values["total_epochs"]:
+        if values["compare"]:
+            raise UserError("--compare: initial_iterations = {initial_iterations} leaves no epoch to prune in; "
+                            "legal: below total_epochs = {total_epochs}".format(**values))
+        values["pruning"] = "none"
+    return argparse.Namespace(**values)
+
+
+def make_parser(constants, settings, description, default_pruning, arms):
+    parser = Parser(description=description, allow_abbrev=False)
+    parser.add_argument("--dataset", help="number or name: " + ", ".join(map("{0[0]} {0[1]}".format, enumerate(DATASETS))))
+    parser.add_argument("--pruning", choices=arms, default=default_pruning,
+                        help="how neurons are chosen (now: {})".format(default_pruning))
+    parser.add_argument("--compare", action="store_true", help="train all of " + ", ".join(arms) + " from one shared start")
+    for name, setting in settings.items():
+        now = constants[name] if name in constants else "as in the data set's table"
+        spellings = [name] + [other for other, known in OTHER_SPELLINGS.items() if known == name]
+        parser.add_argument(*["--" + spelling.replace("_", "-") for spelling in spellings], dest=name,
+                            type=widths if setting.kind is list else setting.kind,
+                            metavar={int: "N", float: "X", str: "TEXT", list: "N-N"}[setting.kind],
+                            help="{}; {} (now: {})".format(setting.meaning, setting.legal, now))
+    return parser
+
+
+def widths(text):
+    """The list that a flag writes as 50-30; an empty text is an empty list."""
+    return [int(width) for width in text.split("-") if text]
+
+
+def find_dataset(text):
+    """The name of the data set with this number or name, whatever its case and hyphens."""
+    plain = text.strip().lower().replace("-", "")
+    for number, name in enumerate(DATASETS):
+        if plain in (str(number), name.lower()):
+            return name
+    raise UserError("{!r} is no data set; expected a number from 0 to {} or a name, {}".format(
+        text, len(DATASETS) - 1, ", ".join(DATASETS)))
+
+
+def ask_dataset():
+    """Show the menu and read a number; a terminal is asked again until the answer is one."""
+    print("Data sets:")
+    for number, name in enumerate(DATASETS):
+        print("  {}  {}{}".format(number, name, NOTES.get(name, "")))
+    while True:
+        try:
+            return find_dataset(input("Number of the data set: "))
+        except UserError as error:
+            if not sys.stdin.isatty():
+                raise
+            print(error)
+        except (EOFError, KeyboardInterrupt):
+            print()
+            raise UserError("no data set chosen; enter a number from 0 to {} or use --dataset".format(len(DATASETS) - 1))

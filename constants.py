@@ -1,0 +1,77 @@
+"""The values to change between runs: one a line, with its unit or legal values.
+
+Every value is checked when a program starts; `python driver.py -h` lists the flags that override them for one run.
+Contribution-based or randomised pruning is chosen by `contribBasedPruning` in ranking.py.
+"""
+
+# ---- schedule ----
+total_epochs = 100         # epochs of training in all, 1 or more
+initial_iterations = 30    # epochs before the first pruning round, 1 or more; total_epochs or more: no pruning
+increment = 10             # epochs between two rounds, 1 or more
+prune_percent = 10         # percent of a layer's present neurons that a round removes, above 0 and below 100
+
+# ---- contribution: score = lambda_average * C_avg + lambda_max * C_max ----
+lambda_average = 1.0       # weight of the mean share in the next layer's inputs, 0 or more
+lambda_max = 0.0           # weight of the largest share, 0 or more; above 0 a round takes longer
+
+# ---- the run ----
+seed = 30                  # fixes the first weights, the batches and the random ranking, 0 or more
+device = "auto"            # "auto", "cpu", "cuda" or "mps"
+holdout = 0                # training images held out and tested on in place of the test set, 0 to 10000
+
+# ---- folders ----
+dataset_folder = "datasets"  # torchvision downloads into it
+log_folder = "logs"          # one folder a data set: text logs, networks, figures
+
+# ---- one table a data set ----
+# hidden_widths   neurons of each hidden Linear layer; these are ranked and pruned
+# conv_widths     filters of each 3x3 convolution, each with ReLU and 2x2 max-pooling; []: none; never pruned
+# batch_size      images a step
+# learning_rate   of SGD, above 0
+# momentum        of SGD, from 0 to below 1
+# mean, std       pixels in [0, 1] become (pixel - mean) / std
+Digits = {
+    "hidden_widths": [50, 30],
+    "conv_widths": [],
+    "batch_size": 250,
+    "learning_rate": 0.1,
+    "momentum": 0.0,
+    "mean": 0.5,
+    "std": 0.5,
+}
+MNIST = {
+    "hidden_widths": [50, 30],
+    "conv_widths": [],
+    "batch_size": 250,       # published: 5000
+    "learning_rate": 0.1,    # published: 0.1
+    "momentum": 0.0,         # published: 0
+    "mean": 0.5,
+    "std": 0.5,
+}
+FashionMNIST = {
+    "hidden_widths": [50, 30],
+    "conv_widths": [],
+    "batch_size": 250,       # published: 5000
+    "learning_rate": 0.1,    # published: 0.1
+    "momentum": 0.0,         # published: 0
+    "mean": 0.5,
+    "std": 0.5,
+}
+CIFAR10 = {
+    "hidden_widths": [256, 128],
+    "conv_widths": [16, 32],
+    "batch_size": 128,       # published: 128
+    "learning_rate": 0.1,    # published: 0.1
+    "momentum": 0.0,         # published: 0
+    "mean": 0.5,
+    "std": 0.5,
+}
+CIFAR100 = {
+    "hidden_widths": [256, 128],
+    "conv_widths": [16, 32],
+    "batch_size": 128,       # published: 128
+    "learning_rate": 0.1,    # published: 0.1
+    "momentum": 0.0,         # published: 0
+    "mean": 0.5,
+    "std": 0.5,
+}

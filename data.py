@@ -1,0 +1,121 @@
+"""A data set as tensors on the training device: uint8 images, one gather and one normalisation a batch."""
+import contextlib
+import functools
+import operator
+import os
+import sys
+
+import torch
+
+import digits
+from config import UserError
+
+EVALUATION_BATCH = 1000  # images a forward pass where no gradient is needed
+
+
+class Split:
+    """The images and labels of a training or test set.
+
+    images: uint8 (N, height, width, channels), so that an image is one run of memory; labels: int64 (N,).
+    """
+
+    def __init__(self, images, labels, config, device):
+        self.images, self.labels = images.to(device), labels.to(device)
+        self.scale, self.shift = 1 / (255 * config.std), config.mean / config.std
+
+    def __len__(self):
+        return len(self.labels)
+
+    @property
+    def image_shape(self):
+        height, width, channels = self.images.shape[1:]
+        return channels, height, width
+
+    def batches(self, size=EVALUATION_BATCH, order=None):
+        """Yield normalised float32 images (B, channels, height, width) and labels (B,), in `order` if given."""
+        for start in range(0, len(self), size):
+            if order is None:
+                images, labels = self.images[start:start + size], self.labels[start:start + size]
+            else:
+                index = order[start:start + size]
+                images, labels = self.images.index_select(0, index), self.labels.index_select(0, index)
+            # The permuted view is what convolutions call channels_last, their fastest layout on a processor.
+            yield images.permute(0, 3, 1, 2).float().mul_(self.scale).sub_(self.shift), labels
+
+
+class Dataset:
+    """train and test are Splits; classes is the number of labels."""
+
+    def __init__(self, train, test, classes):
+        self.train, self.test, self.classes = train, test, classes
+
+
+def load(config, device):
+    """The data set config.dataset with both splits on the device; config.holdout training images replace the test set.
+
+    Downloads on first use. Raises UserError where that fails or where a file is damaged.
+    """
+    if config.dataset == "Digits":
+        (train_images, train_labels), (test_images, test_labels) = digits.render(12000, 0), digits.render(2000, 1)
+        classes = 10
+    else:
+        train, test = (fetch(config.dataset, config.dataset_folder, train) for train in (True, False))
+        (train_images, train_labels), (test_images, test_labels) = map(tensors, (train, test))
+        classes = len(train.classes)
+    if config.holdout:
+        order = torch.randperm(len(train_labels), generator=torch.Generator().manual_seed(0))
+        rest, held = order[config.holdout:], order[:config.holdout]
+        test_images, test_labels = train_images[held], train_labels[held]
+        train_images, train_labels = train_images[rest], train_labels[rest]
+    return Dataset(Split(train_images, train_labels, config, device), Split(test_images, test_labels, config, device),
+                   classes)
+
+
+def tensors(dataset):
+    """images uint8 (N, height, width, channels) and labels int64 (N,) of a torchvision data set."""
+    images = torch.as_tensor(dataset.data)
+    return images.reshape(*images.shape[:3], -1), torch.as_tensor(dataset.targets)
+
+
+# ---- torchvision ----
+
+def fetch(name, folder, train):
+    """The torchvision data set `name`, downloaded into `folder` first if it is not there."""
+    import torchvision.datasets  # here, because its import takes a second that data set 0 does not need
+
+    kind = getattr(torchvision.datasets, name)
+    where = os.path.join(folder, getattr(kind, "base_folder", os.path.join(name, "raw")))
+    for path in damaged_files(kind, where):
+        raise UserError("{} is damaged; delete it and start again to download it anew".format(path))
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            return kind(folder, train=train, download=True)
+    except Exception as error:  # whatever the network, the disk or torchvision's reader says
+        reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+        raise UserError("{} could not be downloaded to {} ({}); put its files there by hand, or take data set 0, "
+                        "Digits, which needs no network".format(name, where, reason))
+
+
+def damaged_files(kind, where):
+    """Yield the files of a torchvision data set that are there but are not whole."""
+    from torchvision.datasets.utils import check_integrity
+
+    if hasattr(kind, "train_list"):  # CIFAR: torchvision knows the checksums of the unpacked files
+        for name, checksum in [*kind.train_list, *kind.test_list, (kind.meta["filename"], kind.meta["md5"])]:
+            path = os.path.join(where, name)
+            if os.path.exists(path) and not check_integrity(path, checksum):
+                yield path
+    else:                            # MNIST: the unpacked files say how long they are
+        for url, _ in kind.resources:
+            path = os.path.join(where, os.path.basename(url)[:-len(".gz")])
+            if os.path.exists(path) and os.path.getsize(path) != idx_size(path):
+                yield path
+
+
+def idx_size(path):
+    """The size in bytes that the header of an idx file promises: 4 bytes, the last one the number of dimensions, then
+    each dimension in 4 bytes, then a byte a value (http://yann.lecun.com/exdb/mnist)."""
+    with open(path, "rb") as file:
+        dimensions = int.from_bytes(file.read(4), "big") % 256
+        lengths = [int.from_bytes(file.read(4), "big") for _ in range(dimensions)]
+    return 4 + 4 * dimensions + functools.reduce(operator.mul, lengths, 1)

@@ -1,0 +1,204 @@
+"""The text log of a run: the `format_` functions write its lines, `parse_log` reads them back.
+
+The batch lines are a contract with users: `Accuracy`, in percent of the training batch, is the last comma-separated
+part of a batch line and appears on no other line. Every other line begins with another word:
+
+    # seed = 30
+    Epoch: 1, Batch: 0, Loss: 2.309448719024658, Accuracy: 11.279296875%
+    After epoch 1: training loss 0.8, training accuracy 76.1%, test loss 0.4, test accuracy 88.6%, time 0.3 s
+    Round 1 after epoch 30: widths 50-30 => 45-27, neurons 80 => 72, ..., time 0.1 s
+    Summary: epochs 100, rounds 7, widths 24-14, ..., time 21.3 s
+
+Logs of other programs that hold only batch lines are read too, also where their epochs restart at 1 after a round.
+"""
+import ast
+import os
+import re
+from collections import namedtuple
+
+# The file of an arm is named as the published logs are; "worst" is the historic name of the randomised arm.
+FILE_WORDS = {"none": "withoutPruning", "contribution": "withPruning", "random": "worstPruning"}
+
+Batch = namedtuple("Batch", "epoch batch loss accuracy")           # accuracy in percent
+Epoch = namedtuple("Epoch", "epoch measures")                      # {"test accuracy": percent, ..., "time": seconds}
+Round = namedtuple("Round", "number epoch before after time")      # before and after: {"widths": [50, 30], ...}
+RunLog = namedtuple("RunLog", "path header batches epochs rounds summary")
+
+
+class LogError(ValueError):
+    """A log that cannot be read; the message names the file, the line and what was expected."""
+
+
+# ---- one line, written and read ----
+
+def format_header(values):
+    """One `# name = value` line an entry of the dict; the values are Python literals, as in constants.py."""
+    return "".join("# {} = {!r}\n".format(name, value) for name, value in values.items())
+
+
+def parse_header(log, name, literal):
+    log.header[name] = ast.literal_eval(literal)
+
+
+def format_batch(epoch, batch, loss, accuracy):
+    return "Epoch: {}, Batch: {}, Loss: {}, Accuracy: {}%\n".format(epoch, batch, loss, accuracy)
+
+
+def parse_batch(log, epoch, batch, loss, accuracy):
+    if not 0 <= float(accuracy) <= 100:
+        raise ValueError("an accuracy is a percentage")
+    log.batches.append(Batch(int(epoch), int(batch), float(loss), float(accuracy)))
+
+
+def format_epoch(epoch, measures):
+    return "After epoch {}: {}\n".format(epoch, format_measures(measures))
+
+
+def parse_epoch(log, epoch, measures):
+    log.epochs.append(Epoch(int(epoch), parse_measures(measures)))
+
+
+def format_round(number, epoch, before, after, time):
+    changes = ["{} {} => {}".format(name, format_value(name, before[name]), format_value(name, after[name]))
+               for name in before]
+    return "Round {} after epoch {}: {}, {}\n".format(number, epoch, ", ".join(changes), format_measures({"time": time}))
+
+
+def parse_round(log, number, epoch, measures):
+    *changes, time = measures.split(", ")
+    before = parse_measures(", ".join(change.split(" => ")[0] for change in changes))
+    after = parse_measures(", ".join(name + " " + change.split(" => ")[1] for name, change in zip(before, changes)))
+    log.rounds.append(Round(int(number), int(epoch), before, after, parse_measures(time)["time"]))
+
+
+def format_summary(measures):
+    return "Summary: {}\n".format(format_measures(measures))
+
+
+def parse_summary(log, measures):
+    log.summary.update(parse_measures(measures))
+
+
+def format_measures(measures):
+    return ", ".join("{} {}".format(name, format_value(name, value)) for name, value in measures.items())
+
+
+def parse_measures(text):
+    pairs = [re.sub("%$| s$", "", part).rsplit(" ", 1) for part in text.split(", ")]
+    return {name: parse_value(name, value) for name, value in pairs}
+
+
+def format_value(name, value):
+    """Widths as 50-30, a count in full, other numbers in six digits with the unit of an accuracy or a time."""
+    if name == "widths":
+        return "-".join(map(str, value))
+    if isinstance(value, int):
+        return str(value)
+    return "{:.6g}".format(value) + ("%" if name.endswith("accuracy") else " s" if name == "time" else "")
+
+
+def parse_value(name, text):
+    if name == "widths":
+        return [int(width) for width in text.split("-")]
+    return int(text) if text.isdigit() else float(text)
+
+
+# ---- the whole file ----
+
+NUMBER = r"[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|nan|inf)"
+LINES = [  # how a line begins, the whole of it, its parser, an example
+    ("# ", r"# (\w+) = (.+)", parse_header, "# seed = 30"),
+    ("Epoch", r"Epoch: (\d+), Batch: (\d+), Loss: ({0}), Accuracy: ({0})%".format(NUMBER), parse_batch,
+     "Epoch: 1, Batch: 0, Loss: 2.3094, Accuracy: 11.279%"),
+    ("After", r"After epoch (\d+): (.+, time \S+ s)", parse_epoch, "After epoch 1: test accuracy 88.6%, time 0.3 s"),
+    ("Round", r"Round (\d+) after epoch (\d+): (.+, time \S+ s)", parse_round,
+     "Round 1 after epoch 30: widths 50-30 => 45-27, time 0.1 s"),
+    ("Summary", r"Summary: (.+, time \S+ s)", parse_summary, "Summary: epochs 100, time 21.3 s"),
+]
+BATCH_LINE = LINES[1]
+
+
+def parse_log(path):
+    """Read a log of this suite, or one of only batch lines, into a RunLog.
+
+    Raises LogError for a file without a batch line and for every line that looks like one of ours, or is the cut end
+    of the file, and does not parse whole. Other lines, of other programs, are passed over.
+    """
+    log = RunLog(path, {}, [], [], [], {})
+    try:
+        with open(path, encoding="utf-8", errors="replace", newline="\n") as file:
+            for number, line in enumerate(file, 1):
+                parse_line(log, number, line)
+    except OSError as error:
+        raise LogError("{}: {}".format(path, error.strerror))
+    if not log.batches:
+        raise LogError("{}, line 1: no batch line follows; expected lines like '{}'".format(path, BATCH_LINE[-1]))
+    return log
+
+
+def parse_line(log, number, line):
+    text = line.strip()
+    for start, pattern, parse, example in LINES:
+        if text.startswith(start) or (parse is parse_batch and ("Accuracy" in text or "Batch" in text)):
+            match = re.fullmatch(pattern, text)
+            try:
+                return parse(log, *match.groups())
+            except (AttributeError, IndexError, KeyError, ValueError, SyntaxError, RecursionError, MemoryError):
+                break
+    else:
+        if not text or line.endswith("\n"):
+            return
+        example = BATCH_LINE[-1]
+    raise LogError("{}, line {}: {!r:.62} is broken or cut; expected a line like '{}'".format(
+        log.path, number, text, example))
+
+
+def clock(batches):
+    """The epoch of every batch line on one clock: where epochs restart, a stretch begins that counts on.
+
+    Returns a list of epochs and the list of epochs after which a restart stood.
+    """
+    epochs, restarts, offset = [], [], 0
+    for last, this in zip([None] + batches[:-1], batches):
+        if last and this[:2] <= last[:2]:
+            offset += last.epoch
+            restarts.append(offset)
+        epochs.append(offset + this.epoch)
+    return epochs, restarts
+
+
+# ---- the files ----
+
+def log_path(folder, dataset, arm, prefix="training_log"):
+    """`logs/MNIST/training_logwithPruning.txt` for the arm "contribution" on MNIST."""
+    return os.path.join(folder, dataset, "{}{}.txt".format(prefix, FILE_WORDS[arm]))
+
+
+def network_path(path):
+    """Where the network of a log is saved: beside it, `.pt` in place of `.txt`."""
+    return os.path.splitext(path)[0] + ".pt"
+
+
+def create(path, header):
+    """A new log, open for writing, with its header; an earlier one is kept beside it under a numbered name."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    keep_earlier(path)
+    log = open(path, "x", encoding="utf-8", newline="\n")
+    log.write(format_header(header))
+    log.flush()
+    return log
+
+
+def keep_earlier(path):
+    """Rename a log and its network to the first free name `...withPruning.1.txt`, `...withPruning.1.pt`."""
+    earlier = [name for name in (path, network_path(path)) if os.path.exists(name)]
+    number = 1
+    while any(os.path.exists(numbered(name, number)) for name in (path, network_path(path))):
+        number += 1
+    for name in earlier:
+        os.rename(name, numbered(name, number))
+
+
+def numbered(path, number):
+    stem, extension = os.path.splitext(path)
+    return "{}.{}{}".format(stem, number, extension)

@@ -1,0 +1,203 @@
+"""Train a network epoch by epoch, with a round of ranking and removal where the schedule has one."""
+import os
+import platform
+import subprocess
+import time
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+import models
+import ranking
+import runlog
+from config import UserError
+
+LOG_EVERY = 10  # batches between two lines of the log
+
+# Every use of chance has its own stream of numbers, so that one arm's draws never shift another's.
+BATCHES, RANDOM_RANKING = range(2)
+
+
+def generator(config, epoch, use):
+    """A generator that depends on the seed, the epoch and its use alone, so a run can go on from any epoch."""
+    state = np.random.SeedSequence((config.seed, epoch, use)).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(state >> np.uint64(1)))
+
+
+def rounds(config):
+    """The epochs after which a round follows: initial_iterations and every increment on, before total_epochs."""
+    return range(config.initial_iterations, config.total_epochs, config.increment)
+
+
+class Run:
+    """A network in training: the model, its optimizer, epochs done, rounds done and the seconds they took."""
+
+    def __init__(self, model, optimizer):
+        self.model, self.optimizer = model, optimizer
+        self.epoch, self.rounds, self.seconds = 0, 0, 0.0
+
+
+def train(run, data, objective, config, arm, last_epoch, logs):
+    """Train up to and including `last_epoch`, with the rounds of the arm; every line goes to all of `logs`.
+
+    objective: (model, images, labels) -> {measure: mean over the batch}, of which "loss" is minimised.
+    arm: a name in ranking.CRITERIA, or "none". Raises UserError where the loss is not finite.
+    """
+    schedule = [] if arm == "none" else rounds(config)
+    batches = -(-len(data.train) // config.batch_size)
+    with tqdm(total=(last_epoch - run.epoch) * batches, unit="batch", disable=None, leave=False) as bar:
+        while run.epoch < last_epoch:
+            started = time.perf_counter()
+            if run.epoch in schedule[run.rounds:]:
+                prune(run, data, objective, config, arm, logs)
+            bar.set_description("{} {}/{} {}".format(arm, run.epoch + 1, config.total_epochs,
+                                                     runlog.format_value("widths", models.widths(run.model))))
+            train_epoch(run, data, objective, config, logs, bar)
+            run.seconds += time.perf_counter() - started
+
+
+def train_epoch(run, data, objective, config, logs, bar):
+    """One pass over the training set in the order of (seed, epoch), then the measures on the test set."""
+    started = time.perf_counter()
+    epoch, history = run.epoch + 1, []
+    order = torch.randperm(len(data.train), generator=generator(config, epoch, BATCHES)).to(data.train.labels.device)
+    run.model.train()
+    for batch, (images, labels) in enumerate(data.train.batches(config.batch_size, order)):
+        measures = objective(run.model, images, labels)
+        run.optimizer.zero_grad(set_to_none=True)
+        measures["loss"].backward()
+        run.optimizer.step()
+        # The numbers stay on the device until the epoch ends: reading one would make a GPU wait.
+        history.append(torch.stack([measure.detach() for measure in measures.values()]))
+        if batch % LOG_EVERY == 0 and not bar.disable:
+            bar.set_postfix({name: "{:.4g}".format(measure.item()) for name, measure in measures.items()})
+        bar.update()
+
+    history = torch.stack(history).cpu()
+    write_batches(logs, epoch, history, config)
+    sizes = torch.full((len(history), 1), config.batch_size, dtype=torch.float64)
+    sizes[-1] = len(labels)
+    means = (history * sizes).sum(0) / sizes.sum()
+    run.epoch = epoch
+    write(logs, runlog.format_epoch(epoch, {
+        **{"training " + name: mean for name, mean in zip(measures, means.tolist())},
+        **evaluate(run.model, data.test, objective, "test "), "time": time.perf_counter() - started}))
+
+
+def write_batches(logs, epoch, history, config):
+    """Log every tenth batch of `history`, (batches, 2) of loss and accuracy, up to the first that is not finite."""
+    broken = (~history.isfinite()).any(1).nonzero().flatten().tolist()
+    finite = history[:broken[0]] if broken else history
+    write(logs, "".join(runlog.format_batch(epoch, number * LOG_EVERY, *measures)
+                        for number, measures in enumerate(finite[::LOG_EVERY].tolist())))
+    if broken:
+        raise UserError("the loss is not finite at epoch {}, batch {}; take a learning_rate below {}".format(
+            epoch, broken[0], config.learning_rate))
+
+
+def prune(run, data, objective, config, arm, logs):
+    """One round: rank all groups on the frozen network over the whole training set, then remove."""
+    before = describe(run.model, data, objective)
+    started = time.perf_counter()
+    options = ranking.Options(config.lambda_average, config.lambda_max, generator(config, run.epoch, RANDOM_RANKING))
+    images = (images for images, labels in data.train.batches())
+    survivors = ranking.survivors(run.model, images, arm, options, config.prune_percent)
+    for group, keep in zip(run.model.groups(), survivors):
+        models.remove(group, keep, run.optimizer)
+    seconds = time.perf_counter() - started  # of ranking and removal alone
+    run.rounds += 1
+    line = runlog.format_round(run.rounds, run.epoch, before, describe(run.model, data, objective), seconds)
+    write(logs, line)
+    tqdm.write(line, end="")
+
+
+def describe(model, data, objective):
+    """Widths, neurons, parameters and the measures over the whole training set and test set."""
+    widths = models.widths(model)
+    return {"widths": widths, "neurons": sum(widths), "parameters": models.count_parameters(model),
+            **evaluate(model, data.train, objective, "training "), **evaluate(model, data.test, objective, "test ")}
+
+
+@torch.no_grad()
+def evaluate(model, split, objective, prefix):
+    """{prefix + measure: mean over the split}, in evaluation mode."""
+    model.eval()
+    total = 0
+    for images, labels in split.batches():
+        measures = objective(model, images, labels)
+        total = total + len(labels) * torch.stack(list(measures.values())).double()
+    return {prefix + name: mean for name, mean in zip(measures, (total / len(split)).tolist())}
+
+
+def finish(run, data, objective, logs):
+    """Log the summary of a finished run and return it; its `time` counts epochs and rounds, the shared start too."""
+    summary = {"epochs": run.epoch, "rounds": run.rounds, **describe(run.model, data, objective), "time": run.seconds}
+    write(logs, runlog.format_summary(summary))
+    return summary
+
+
+# ---- files ----
+
+def write(logs, text):
+    """Write to all the logs and flush, so that a run that is killed keeps what it had."""
+    for log in logs:
+        try:
+            log.write(text)
+            log.flush()
+        except OSError as error:
+            raise UserError("{}: {}; what was written before is kept".format(log.name, error.strerror))
+
+
+def save(path, network, model):
+    """Save sizes and weights for torch.load(path, weights_only=True); the old file stays until the new one is whole.
+
+    network: the keyword arguments that models.build rebuilds the model from.
+    """
+    try:
+        torch.save({"network": network, "weights": model.state_dict()}, path + ".part")
+        os.replace(path + ".part", path)
+    except (OSError, RuntimeError) as error:  # RuntimeError is what torch makes of a full disk
+        raise UserError("{}: could not be written ({})".format(path, error))
+
+
+# ---- the machine ----
+
+def pick_device(name):
+    """The torch device of this name; "auto" takes a GPU if there is one. Raises UserError for one that is not there."""
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        name = next(device for device, there in available.items() if there)
+    if not available[name]:
+        raise UserError("--device {}: this machine or this torch has none; available: {}".format(
+            name, ", ".join(device for device, there in available.items() if there)))
+    return torch.device(name)
+
+
+def environment(device):
+    """What the head of a log says about the moment, the versions, the machine and the commit of this code."""
+    on_gpu = device.type == "cuda"
+    return {"started": time.strftime("%Y-%m-%d %H:%M:%S"), "python": platform.python_version(),
+            "torch": torch.__version__, "machine": torch.cuda.get_device_name() if on_gpu else processor_name(),
+            "threads": torch.get_num_threads(), "commit": commit()}
+
+
+def processor_name():
+    try:
+        with open("/proc/cpuinfo") as file:
+            return next(line for line in file if line.startswith("model name")).split(":")[1].strip()
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def commit():
+    """The commit of this code, with a note where its Python files differ from it."""
+    def git(*arguments):
+        return subprocess.run(["git", *arguments], cwd=os.path.dirname(os.path.abspath(__file__)),
+                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    try:
+        head = git("rev-parse", "--short=12", "HEAD")
+        changed = git("diff", "--quiet", "HEAD", "--", "*.py").returncode
+    except OSError:
+        return "unknown"
+    return (head.stdout.decode().strip() + (" with changes" if changed else "")) if head.returncode == 0 else "unknown"
