@@ -67,11 +67,11 @@ def run_command(main):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         end(1, "the program that read the output has gone")
     except OSError as error:
-        end(2, "{}: {}".format(error.filename or "input or output", error.strerror or error))
+        end(2, f"{error.filename or 'input or output'}: {error.strerror or error}")
 
 
 def end(status, message):
-    print("{}: {}".format(os.path.basename(sys.argv[0]), message), file=sys.stderr)
+    print(f"{os.path.basename(sys.argv[0])}: {message}", file=sys.stderr)
     sys.exit(status)
 
 
@@ -83,7 +83,7 @@ def load_constants(module_name="constants"):
         module = importlib.import_module(module_name)
     except Exception as error:  # whatever a typing error in the file raises: its line says where
         line = getattr(error, "lineno", None) or last_line(error)
-        raise UserError("{}.py, line {}: {}".format(module_name, line, error))
+        raise UserError(f"{module_name}.py, line {line}: {error}")
     found = {name: value for name, value in vars(module).items() if not name.startswith("_")}
     return check_names(found, SETTINGS, DATASETS, module_name + ".py")
 
@@ -101,20 +101,20 @@ def check_names(found, settings, tables, where):
     for name, value in found.items():
         known = OTHER_SPELLINGS.get(name, name)
         if known in checked:
-            raise UserError("{}: {} stands there twice, once as {}; delete one".format(where, known, name))
+            raise UserError(f"{where}: {known} stands there twice, once as {name}; delete one")
         if known in tables:
             if not isinstance(value, dict):
-                raise UserError("{}: {} = {!r}; expected a table {{...}}".format(where, name, value))
-            checked[known] = check_names(value, TABLE_SETTINGS, [], "{}, {}".format(where, name))
+                raise UserError(f"{where}: {name} = {value!r}; expected a table {{...}}")
+            checked[known] = check_names(value, TABLE_SETTINGS, [], f"{where}, {name}")
         elif known in settings:
             checked[known] = check_value(known, value, settings[known], where)
         else:
             near = difflib.get_close_matches(str(name), list(settings) + list(tables), 1)
-            hint = "did you mean {}?".format(near[0]) if near else "known are " + ", ".join(settings)
-            raise UserError("{}: unknown name {}; {}".format(where, name, hint))
+            hint = f"did you mean {near[0]}?" if near else "known are " + ", ".join(settings)
+            raise UserError(f"{where}: unknown name {name}; {hint}")
     for name in [*settings, *tables]:
         if name not in checked:
-            raise UserError("{}: {} is missing".format(where, name))
+            raise UserError(f"{where}: {name} is missing")
     return checked
 
 
@@ -124,7 +124,7 @@ def check_value(name, value, setting, where):
         right_type = all(isinstance(item, int) and not isinstance(item, bool) for item in value)
     if isinstance(value, bool) or not right_type or not setting.is_legal(value):
         kind = {int: "a whole number, ", float: "a number, ", list: "", str: ""}[setting.kind]
-        raise UserError("{}: {} = {!r}; legal: {}{}".format(where, name, value, kind, setting.legal))
+        raise UserError(f"{where}: {name} = {value!r}; legal: {kind}{setting.legal}")
     return float(value) if setting.kind is float else value
 
 
@@ -161,25 +161,26 @@ def resolve(arguments, description, default_pruning, arms):
             values[name] = check_value(name, value, settings[name], "--" + name.replace("_", "-"))
     if values["initial_iterations"] >= values["total_epochs"]:
         if values["compare"]:
-            raise UserError("--compare: initial_iterations = {initial_iterations} leaves no epoch to prune in; "
-                            "legal: below total_epochs = {total_epochs}".format(**values))
+            raise UserError(f"--compare: initial_iterations = {values['initial_iterations']} leaves no epoch to prune "
+                            f"in; legal: below total_epochs = {values['total_epochs']}")
         values["pruning"] = "none"
     return argparse.Namespace(**values)
 
 
 def make_parser(constants, settings, description, default_pruning, arms):
     parser = Parser(description=description, allow_abbrev=False)
-    parser.add_argument("--dataset", help="number or name: " + ", ".join(map("{0[0]} {0[1]}".format, enumerate(DATASETS))))
+    menu = ", ".join(f"{number} {name}" for number, name in enumerate(DATASETS))
+    parser.add_argument("--dataset", help=f"number or name: {menu}; without it the menu asks")
     parser.add_argument("--pruning", choices=arms, default=default_pruning,
-                        help="how neurons are chosen (now: {})".format(default_pruning))
-    parser.add_argument("--compare", action="store_true", help="train all of " + ", ".join(arms) + " from one shared start")
+                        help=f"how neurons are chosen (now: {default_pruning})")
+    parser.add_argument("--compare", action="store_true", help=f"train {', '.join(arms)} from one shared start")
     for name, setting in settings.items():
-        now = constants[name] if name in constants else "as in the data set's table"
+        now = constants.get(name, "as in the data set's table")
         spellings = [name] + [other for other, known in OTHER_SPELLINGS.items() if known == name]
         parser.add_argument(*["--" + spelling.replace("_", "-") for spelling in spellings], dest=name,
                             type=widths if setting.kind is list else setting.kind,
                             metavar={int: "N", float: "X", str: "TEXT", list: "N-N"}[setting.kind],
-                            help="{}; {} (now: {})".format(setting.meaning, setting.legal, now))
+                            help=f"{setting.meaning}; {setting.legal} (now: {now})")
     return parser
 
 
@@ -194,15 +195,15 @@ def find_dataset(text):
     for number, name in enumerate(DATASETS):
         if plain in (str(number), name.lower()):
             return name
-    raise UserError("{!r} is no data set; expected a number from 0 to {} or a name, {}".format(
-        text, len(DATASETS) - 1, ", ".join(DATASETS)))
+    raise UserError(f"{text!r} is no data set; expected a number from 0 to {len(DATASETS) - 1} or a name, "
+                    + ", ".join(DATASETS))
 
 
 def ask_dataset():
     """Show the menu and read a number; a terminal is asked again until the answer is one."""
     print("Data sets:")
     for number, name in enumerate(DATASETS):
-        print("  {}  {}{}".format(number, name, NOTES.get(name, "")))
+        print(f"  {number}  {name}{NOTES.get(name, '')}")
     while True:
         try:
             return find_dataset(input("Number of the data set: "))
@@ -212,4 +213,4 @@ def ask_dataset():
             print(error)
         except (EOFError, KeyboardInterrupt):
             print()
-            raise UserError("no data set chosen; enter a number from 0 to {} or use --dataset".format(len(DATASETS) - 1))
+            raise UserError(f"no data set chosen; enter a number, 0 to {len(DATASETS) - 1}, or use --dataset")

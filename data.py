@@ -86,14 +86,14 @@ def fetch(name, folder, train):
     kind = getattr(torchvision.datasets, name)
     where = os.path.join(folder, getattr(kind, "base_folder", os.path.join(name, "raw")))
     for path in damaged_files(kind, where):
-        raise UserError("{} is damaged; delete it and start again to download it anew".format(path))
+        raise UserError(f"{path} is damaged; delete it and start again to download it anew")
     try:
         with contextlib.redirect_stdout(sys.stderr):
             return kind(folder, train=train, download=True)
     except Exception as error:  # whatever the network, the disk or torchvision's reader says
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
-        raise UserError("{} could not be downloaded to {} ({}); put its files there by hand, or take data set 0, "
-                        "Digits, which needs no network".format(name, where, reason))
+        raise UserError(f"{name} could not be downloaded to {where} ({reason}); put its files there by hand, or take "
+                        "data set 0, Digits, which needs no network")
 
 
 def damaged_files(kind, where):

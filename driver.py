@@ -48,7 +48,7 @@ def main():
         training.train(run, dataset, classify, settings, arm, settings.total_epochs, [log])
         summary = training.finish(run, dataset, classify, [log])
         training.save(runlog.network_path(path), {**network, "hidden_widths": summary["widths"]}, run.model)
-        print("{}: {}written to {}".format(arm, runlog.format_summary(summary), path))
+        print(f"{arm}: {runlog.format_summary(summary)}written to {path}")
 
 
 def classify(model, images, labels):

@@ -33,7 +33,7 @@ class LogError(ValueError):
 
 def format_header(values):
     """One `# name = value` line an entry of the dict; the values are Python literals, as in constants.py."""
-    return "".join("# {} = {!r}\n".format(name, value) for name, value in values.items())
+    return "".join(f"# {name} = {value!r}\n" for name, value in values.items())
 
 
 def parse_header(log, name, literal):
@@ -41,7 +41,7 @@ def parse_header(log, name, literal):
 
 
 def format_batch(epoch, batch, loss, accuracy):
-    return "Epoch: {}, Batch: {}, Loss: {}, Accuracy: {}%\n".format(epoch, batch, loss, accuracy)
+    return f"Epoch: {epoch}, Batch: {batch}, Loss: {loss}, Accuracy: {accuracy}%\n"
 
 
 def parse_batch(log, epoch, batch, loss, accuracy):
@@ -51,7 +51,7 @@ def parse_batch(log, epoch, batch, loss, accuracy):
 
 
 def format_epoch(epoch, measures):
-    return "After epoch {}: {}\n".format(epoch, format_measures(measures))
+    return f"After epoch {epoch}: {format_measures(measures)}\n"
 
 
 def parse_epoch(log, epoch, measures):
@@ -59,9 +59,9 @@ def parse_epoch(log, epoch, measures):
 
 
 def format_round(number, epoch, before, after, time):
-    changes = ["{} {} => {}".format(name, format_value(name, before[name]), format_value(name, after[name]))
+    changes = [f"{name} {format_value(name, before[name])} => {format_value(name, after[name])}"
                for name in before]
-    return "Round {} after epoch {}: {}, {}\n".format(number, epoch, ", ".join(changes), format_measures({"time": time}))
+    return f"Round {number} after epoch {epoch}: {', '.join(changes)}, {format_measures({'time': time})}\n"
 
 
 def parse_round(log, number, epoch, measures):
@@ -72,7 +72,7 @@ def parse_round(log, number, epoch, measures):
 
 
 def format_summary(measures):
-    return "Summary: {}\n".format(format_measures(measures))
+    return f"Summary: {format_measures(measures)}\n"
 
 
 def parse_summary(log, measures):
@@ -80,7 +80,7 @@ def parse_summary(log, measures):
 
 
 def format_measures(measures):
-    return ", ".join("{} {}".format(name, format_value(name, value)) for name, value in measures.items())
+    return ", ".join(f"{name} {format_value(name, value)}" for name, value in measures.items())
 
 
 def parse_measures(text):
@@ -94,7 +94,7 @@ def format_value(name, value):
         return "-".join(map(str, value))
     if isinstance(value, int):
         return str(value)
-    return "{:.6g}".format(value) + ("%" if name.endswith("accuracy") else " s" if name == "time" else "")
+    return f"{value:.6g}" + ("%" if name.endswith("accuracy") else " s" if name == "time" else "")
 
 
 def parse_value(name, text):
@@ -106,16 +106,18 @@ def parse_value(name, text):
 # ---- the whole file ----
 
 NUMBER = r"[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|nan|inf)"
-LINES = [  # how a line begins, the whole of it, its parser, an example
-    ("# ", r"# (\w+) = (.+)", parse_header, "# seed = 30"),
-    ("Epoch", r"Epoch: (\d+), Batch: (\d+), Loss: ({0}), Accuracy: ({0})%".format(NUMBER), parse_batch,
-     "Epoch: 1, Batch: 0, Loss: 2.3094, Accuracy: 11.279%"),
-    ("After", r"After epoch (\d+): (.+, time \S+ s)", parse_epoch, "After epoch 1: test accuracy 88.6%, time 0.3 s"),
-    ("Round", r"Round (\d+) after epoch (\d+): (.+, time \S+ s)", parse_round,
-     "Round 1 after epoch 30: widths 50-30 => 45-27, time 0.1 s"),
-    ("Summary", r"Summary: (.+, time \S+ s)", parse_summary, "Summary: epochs 100, time 21.3 s"),
+Kind = namedtuple("Kind", "start pattern parse example")
+BATCH = Kind("Epoch", rf"Epoch: (\d+), Batch: (\d+), Loss: ({NUMBER}), Accuracy: ({NUMBER})%", parse_batch,
+             "Epoch: 1, Batch: 0, Loss: 2.3094, Accuracy: 11.279%")
+KINDS = [
+    BATCH,
+    Kind("# ", r"# (\w+) = (.+)", parse_header, "# seed = 30"),
+    Kind("After", r"After epoch (\d+): (.+, time \S+ s)", parse_epoch,
+         "After epoch 1: test accuracy 88.6%, time 0.3 s"),
+    Kind("Round", r"Round (\d+) after epoch (\d+): (.+, time \S+ s)", parse_round,
+         "Round 1 after epoch 30: widths 50-30 => 45-27, time 0.1 s"),
+    Kind("Summary", r"Summary: (.+, time \S+ s)", parse_summary, "Summary: epochs 100, time 21.3 s"),
 ]
-BATCH_LINE = LINES[1]
 
 
 def parse_log(path):
@@ -130,27 +132,25 @@ def parse_log(path):
             for number, line in enumerate(file, 1):
                 parse_line(log, number, line)
     except OSError as error:
-        raise LogError("{}: {}".format(path, error.strerror))
+        raise LogError(f"{path}: {error.strerror}")
     if not log.batches:
-        raise LogError("{}, line 1: no batch line follows; expected lines like '{}'".format(path, BATCH_LINE[-1]))
+        raise LogError(f"{path}, line 1: no batch line follows; expected lines like '{BATCH.example}'")
     return log
 
 
 def parse_line(log, number, line):
     text = line.strip()
-    for start, pattern, parse, example in LINES:
-        if text.startswith(start) or (parse is parse_batch and ("Accuracy" in text or "Batch" in text)):
-            match = re.fullmatch(pattern, text)
-            try:
-                return parse(log, *match.groups())
-            except (AttributeError, IndexError, KeyError, ValueError, SyntaxError, RecursionError, MemoryError):
-                break
-    else:
-        if not text or line.endswith("\n"):
-            return
-        example = BATCH_LINE[-1]
-    raise LogError("{}, line {}: {!r:.62} is broken or cut; expected a line like '{}'".format(
-        log.path, number, text, example))
+    cut = text and not line.endswith("\n")
+    kind = next((kind for kind in KINDS if text.startswith(kind.start)), None)
+    if kind is None and (cut or "Accuracy" in text or "Batch" in text):
+        kind = BATCH  # what it was meant to be
+    if kind is None:
+        return
+    try:
+        kind.parse(log, *re.fullmatch(kind.pattern, text).groups())
+    except (AttributeError, IndexError, KeyError, ValueError, SyntaxError, RecursionError, MemoryError):
+        raise LogError(f"{log.path}, line {number}: {text!r:.62} is broken or cut; "
+                       f"expected a line like '{kind.example}'")
 
 
 def clock(batches):
@@ -171,7 +171,7 @@ def clock(batches):
 
 def log_path(folder, dataset, arm, prefix="training_log"):
     """`logs/MNIST/training_logwithPruning.txt` for the arm "contribution" on MNIST."""
-    return os.path.join(folder, dataset, "{}{}.txt".format(prefix, FILE_WORDS[arm]))
+    return os.path.join(folder, dataset, f"{prefix}{FILE_WORDS[arm]}.txt")
 
 
 def network_path(path):
@@ -201,4 +201,4 @@ def keep_earlier(path):
 
 def numbered(path, number):
     stem, extension = os.path.splitext(path)
-    return "{}.{}{}".format(stem, number, extension)
+    return f"{stem}.{number}{extension}"

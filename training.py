@@ -51,8 +51,8 @@ def train(run, data, objective, config, arm, last_epoch, logs):
             started = time.perf_counter()
             if run.epoch in schedule[run.rounds:]:
                 prune(run, data, objective, config, arm, logs)
-            bar.set_description("{} {}/{} {}".format(arm, run.epoch + 1, config.total_epochs,
-                                                     runlog.format_value("widths", models.widths(run.model))))
+            widths = runlog.format_value("widths", models.widths(run.model))
+            bar.set_description(f"{arm} {run.epoch + 1}/{config.total_epochs} {widths}")
             train_epoch(run, data, objective, config, logs, bar)
             run.seconds += time.perf_counter() - started
 
@@ -71,7 +71,7 @@ def train_epoch(run, data, objective, config, logs, bar):
         # The numbers stay on the device until the epoch ends: reading one would make a GPU wait.
         history.append(torch.stack([measure.detach() for measure in measures.values()]))
         if batch % LOG_EVERY == 0 and not bar.disable:
-            bar.set_postfix({name: "{:.4g}".format(measure.item()) for name, measure in measures.items()})
+            bar.set_postfix({name: f"{measure.item():.4g}" for name, measure in measures.items()})
         bar.update()
 
     history = torch.stack(history).cpu()
@@ -92,8 +92,8 @@ def write_batches(logs, epoch, history, config):
     write(logs, "".join(runlog.format_batch(epoch, number * LOG_EVERY, *measures)
                         for number, measures in enumerate(finite[::LOG_EVERY].tolist())))
     if broken:
-        raise UserError("the loss is not finite at epoch {}, batch {}; take a learning_rate below {}".format(
-            epoch, broken[0], config.learning_rate))
+        raise UserError(f"the loss is not finite at epoch {epoch}, batch {broken[0]}; take a learning_rate below "
+                        f"{config.learning_rate}; the log keeps the batches before it")
 
 
 def prune(run, data, objective, config, arm, logs):
@@ -146,7 +146,7 @@ def write(logs, text):
             log.write(text)
             log.flush()
         except OSError as error:
-            raise UserError("{}: {}; what was written before is kept".format(log.name, error.strerror))
+            raise UserError(f"{log.name}: {error.strerror}; what was written before is kept")
 
 
 def save(path, network, model):
@@ -158,7 +158,7 @@ def save(path, network, model):
         torch.save({"network": network, "weights": model.state_dict()}, path + ".part")
         os.replace(path + ".part", path)
     except (OSError, RuntimeError) as error:  # RuntimeError is what torch makes of a full disk
-        raise UserError("{}: could not be written ({})".format(path, error))
+        raise UserError(f"{path}: could not be written ({error})")
 
 
 # ---- the machine ----
@@ -167,10 +167,10 @@ def pick_device(name):
     """The torch device of this name; "auto" takes a GPU if there is one. Raises UserError for one that is not there."""
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
-        name = next(device for device, there in available.items() if there)
+        name = next(device for device in available if available[device])
     if not available[name]:
-        raise UserError("--device {}: this machine or this torch has none; available: {}".format(
-            name, ", ".join(device for device, there in available.items() if there)))
+        there = ", ".join(device for device in available if available[device])
+        raise UserError(f"device {name}: this machine or this torch has none; available: {there}")
     return torch.device(name)
 
 
