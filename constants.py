@@ -43,7 +43,7 @@ MNIST = {
     "hidden_widths": [50, 30],
     "conv_widths": [],
     "batch_size": 250,       # published: 5000
-    "learning_rate": 0.02,    # published: 0.1
+    "learning_rate": 0.02,   # published: 0.1
     "momentum": 0.9,         # published: 0
     "mean": 0.5,
     "std": 0.5,
@@ -52,7 +52,7 @@ FashionMNIST = {
     "hidden_widths": [50, 30],
     "conv_widths": [],
     "batch_size": 250,       # published: 5000
-    "learning_rate": 0.02,    # published: 0.1
+    "learning_rate": 0.02,   # published: 0.1
     "momentum": 0.9,         # published: 0
     "mean": 0.5,
     "std": 0.5,
@@ -61,7 +61,7 @@ CIFAR10 = {
     "hidden_widths": [256, 128],
     "conv_widths": [16, 32],
     "batch_size": 128,       # published: 128
-    "learning_rate": 0.05,    # published: 0.1
+    "learning_rate": 0.05,   # published: 0.1
     "momentum": 0.0,         # published: 0
     "mean": 0.5,
     "std": 0.5,
@@ -70,7 +70,7 @@ CIFAR100 = {
     "hidden_widths": [256, 128],
     "conv_widths": [16, 32],
     "batch_size": 128,       # published: 128
-    "learning_rate": 0.05,    # published: 0.1
+    "learning_rate": 0.05,   # published: 0.1
     "momentum": 0.0,         # published: 0
     "mean": 0.5,
     "std": 0.5,

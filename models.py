@@ -46,7 +46,8 @@ class CNN(nn.Module):
 
     def forward(self, x):
         for convolution in self.convolutions:
-            x = nn.functional.max_pool2d(convolution(x).relu(), 2)
+            # ReLU and maximum commute to the bit, gradients too; after the pooling ReLU has a quarter of the work.
+            x = nn.functional.max_pool2d(convolution(x), 2).relu()
         return self.classifier(x)
 
     def groups(self):

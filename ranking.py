@@ -6,6 +6,7 @@ is one more such function, named in CRITERIA.
 """
 import functools
 from collections import namedtuple
+from fractions import Fraction
 
 import torch
 
@@ -23,10 +24,10 @@ def contribution(group, activations, options):
         C_avg[k] = mean of ratio[f, j, k] over f and j;  C_max[k] = its maximum
     The (F, M, N) tensor is never made. In float64, where products of float32 numbers cannot underflow.
     """
-    weights = torch.cat([consumer.weight.detach() for consumer in group.consumers]).double().abs()
+    weights = exact(torch.cat([consumer.weight.detach() for consumer in group.consumers])).abs()
     total, maximum, passes = torch.zeros_like(weights[0]), torch.zeros_like(weights[0]), 0
     for a in activations():
-        a = a.double().abs()
+        a = exact(a).abs()
         sums = a @ weights.T                                         # (f, M), the denominators
         inverse = torch.where(sums > 0, 1 / sums, torch.zeros_like(sums))
         total += (inverse.T @ a * weights).sum(0)
@@ -35,6 +36,11 @@ def contribution(group, activations, options):
                 maximum = torch.max(maximum, (a * inverse[:, j:j + 1]).amax(0) * row)
         passes += len(a)
     return options.lambda_average * total / (passes * len(weights)) + options.lambda_max * maximum
+
+
+def exact(tensor):
+    """The tensor in float64, on the processor where its device knows no float64 (mps)."""
+    return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()
 
 
 def randomised(group, activations, options):
@@ -82,5 +88,6 @@ def highest(scores, prune_percent):
 
     Rank 1 is the highest score; of equal scores the lower index ranks first.
     """
-    count = max(1, int(len(scores) * (100 - prune_percent) // 100))
+    staying = len(scores) * (100 - Fraction(str(prune_percent))) / 100  # floats keep 41 of 125 at 66.4 %, not 42
+    count = max(1, int(staying))
     return scores.cpu().sort(descending=True, stable=True).indices[:count].sort().values

@@ -1,4 +1,6 @@
 """Train a network epoch by epoch, with a round of ranking and removal where the schedule has one."""
+import io
+import math
 import os
 import platform
 import subprocess
@@ -79,10 +81,12 @@ def train_epoch(run, data, objective, config, logs, bar):
     sizes = torch.full((len(history), 1), config.batch_size, dtype=torch.float64)
     sizes[-1] = len(labels)
     means = (history * sizes).sum(0) / sizes.sum()
+    results = {"training " + name: mean for name, mean in zip(measures, means.tolist())}
+    results.update(evaluate(run.model, data.test, objective, "test "))
+    if not all(map(math.isfinite, results.values())):
+        raise not_finite(epoch, len(history) - 1, config)
     run.epoch = epoch
-    write(logs, runlog.format_epoch(epoch, {
-        **{"training " + name: mean for name, mean in zip(measures, means.tolist())},
-        **evaluate(run.model, data.test, objective, "test "), "time": time.perf_counter() - started}))
+    write(logs, runlog.format_epoch(epoch, {**results, "time": time.perf_counter() - started}))
 
 
 def write_batches(logs, epoch, history, config):
@@ -92,8 +96,12 @@ def write_batches(logs, epoch, history, config):
     write(logs, "".join(runlog.format_batch(epoch, number * LOG_EVERY, *measures)
                         for number, measures in enumerate(finite[::LOG_EVERY].tolist())))
     if broken:
-        raise UserError(f"the loss is not finite at epoch {epoch}, batch {broken[0]}; take a learning_rate below "
-                        f"{config.learning_rate}; the log keeps the batches before it")
+        raise not_finite(epoch, broken[0], config)
+
+
+def not_finite(epoch, batch, config):
+    return UserError(f"the loss is not finite at epoch {epoch}, batch {batch}; take a learning_rate below "
+                     f"{config.learning_rate}; the log keeps what came before")
 
 
 def prune(run, data, objective, config, arm, logs):
@@ -126,7 +134,7 @@ def evaluate(model, split, objective, prefix):
     total = 0
     for images, labels in split.batches():
         measures = objective(model, images, labels)
-        total = total + len(labels) * torch.stack(list(measures.values())).double()
+        total = total + len(labels) * torch.stack(list(measures.values())).cpu().double()
     return {prefix + name: mean for name, mean in zip(measures, (total / len(split)).tolist())}
 
 
@@ -154,11 +162,14 @@ def save(path, network, model):
 
     network: the keyword arguments that models.build rebuilds the model from.
     """
+    content = io.BytesIO()  # old versions of torch do not notice a full disk, a plain file does
+    torch.save({"network": network, "weights": model.state_dict()}, content)
     try:
-        torch.save({"network": network, "weights": model.state_dict()}, path + ".part")
+        with open(path + ".part", "wb") as file:
+            file.write(content.getvalue())
         os.replace(path + ".part", path)
-    except (OSError, RuntimeError) as error:  # RuntimeError is what torch makes of a full disk
-        raise UserError(f"{path}: could not be written ({error})")
+    except OSError as error:
+        raise UserError(f"{path}: could not be written ({error.strerror})")
 
 
 # ---- the machine ----

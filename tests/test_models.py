@@ -1,0 +1,263 @@
+"""Architectures against hand-counted numbers, removal against masked and sliced networks."""
+import copy
+import functools
+import os
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+import config
+import models
+import training
+
+
+class TwoHeads(nn.Module):
+    """The end of a VAE's encoder: its last layer has two consumers. All layers have biases; one is frozen."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(6, 12), nn.Linear(12, 9)
+        self.mean, self.variance = nn.Linear(9, 4), nn.Linear(9, 3)
+        self.first.bias.requires_grad = self.mean.weight.requires_grad = False
+
+    def forward(self, x):
+        x = self.last(self.first(x).relu()).relu()
+        return torch.cat([self.mean(x), self.variance(x)], 1)
+
+    def groups(self):
+        return [models.NeuronGroup(self.first, [self.last]), models.NeuronGroup(self.last, [self.mean, self.variance])]
+
+
+# A model, an image's shape, and what stays in each group, whose neurons are removed in the order of the groups.
+MODELS = {
+    "FeedForward": (lambda: models.FeedForward(6, [8, 7, 5], 4), (6,), [[0, 2, 3, 7], [1, 2, 3, 4, 5, 6], [4]]),
+    "CNN": (lambda: models.CNN((2, 6, 6), [3, 4], [8, 5], 3), (2, 6, 6), [[1, 2, 5, 6], [0, 3, 4]]),
+    "TwoHeads": (TwoHeads, (6,), [[0, 1, 4, 5, 6, 9, 10], [2, 3, 8]]),
+}
+
+
+def two_settings(parameters):
+    parameters = list(parameters)
+    return torch.optim.SGD([{"params": parameters[1:], "lr": 0.02}, {"params": parameters[:1]}], lr=0.05, momentum=0.9)
+
+
+# An optimizer and the names of what it holds of each weight.
+OPTIMIZERS = {
+    "SGD": (functools.partial(torch.optim.SGD, lr=0.05), set()),
+    "momentum": (functools.partial(torch.optim.SGD, lr=0.05, momentum=0.9), {"momentum_buffer"}),
+    "two settings": (two_settings, {"momentum_buffer"}),
+    "Adam": (functools.partial(torch.optim.Adam, lr=0.01), {"step", "exp_avg", "exp_avg_sq"}),
+}
+
+
+class Trained:
+    """A model and its optimizer after three steps, in float64 so that sums in another order agree."""
+
+    def __init__(self, name, optimizer):
+        torch.manual_seed(7)
+        make, shape, keeps = MODELS[name]
+        self.model = make().double()
+        self.keeps = [torch.tensor(keep) for keep in keeps]
+        self.inputs = torch.randn(4, 10, *shape, dtype=torch.float64)
+        self.optimizer = OPTIMIZERS[optimizer][0](self.model.parameters())
+        for inputs in self.inputs[1:]:
+            self.step(inputs)
+
+    def step(self, inputs):
+        self.optimizer.zero_grad()
+        self.model(inputs).square().sum().backward()
+        self.optimizer.step()
+
+    def mask(self):
+        """Set the activations of the neurons that go to zero: before the ReLU is as good as after it."""
+        for group, keep in zip(self.model.groups(), self.keeps):
+            mask = torch.zeros(group.producer.out_features, dtype=torch.float64)
+            mask[keep] = 1
+            group.producer.register_forward_hook(lambda module, inputs, output, mask=mask: output * mask)
+
+    def remove(self):
+        for group, keep in zip(self.model.groups(), self.keeps):
+            models.remove(group, keep, self.optimizer)
+
+    def slices(self):
+        """{parameter's name: what cuts a tensor of its old shape down to what stays}."""
+        rows = {group.producer: keep for group, keep in zip(self.model.groups(), self.keeps)}
+        columns = {consumer: keep for group, keep in zip(self.model.groups(), self.keeps)
+                   for consumer in group.consumers}
+
+        def cut(module, tensor):
+            tensor = tensor[rows.get(module, slice(None))]
+            return tensor[:, columns.get(module, slice(None))] if tensor.dim() == 2 else tensor
+
+        return {name: functools.partial(cut, module) for module_name, module in self.model.named_modules()
+                for name, _ in module.named_parameters(module_name, recurse=False)}
+
+
+@pytest.fixture(params=OPTIMIZERS)
+def optimizer(request):
+    return request.param
+
+
+@pytest.fixture(params=MODELS)
+def network(request):
+    return request.param
+
+
+# ---- removal ----
+
+def test_the_output_after_removal_equals_that_of_the_masked_network(network):
+    pruned, masked = Trained(network, "SGD"), Trained(network, "SGD")
+    before = pruned.model(pruned.inputs[0])
+    pruned.remove()
+    masked.mask()
+    output = pruned.model(pruned.inputs[0])
+    torch.testing.assert_close(output, masked.model(masked.inputs[0]), rtol=0, atol=1e-12)
+    assert not torch.allclose(output, before)
+    assert models.widths(pruned.model) == [len(keep) for keep in pruned.keeps]
+
+
+def test_surviving_weights_and_optimizer_state_keep_their_bits(network, optimizer):
+    trained = Trained(network, optimizer)
+    cuts, old = trained.slices(), dict(trained.model.named_parameters())
+    old_state = {name: dict(trained.optimizer.state.get(parameter, {})) for name, parameter in old.items()}
+    trained.remove()
+    new = dict(trained.model.named_parameters())
+    assert list(new) == list(old)
+    for name, parameter in new.items():
+        assert torch.equal(parameter, cuts[name](old[name])), name
+        assert parameter.requires_grad == old[name].requires_grad
+        state = trained.optimizer.state.get(parameter, {})
+        tensors = {key for key, value in state.items() if value is not None}
+        assert tensors == (OPTIMIZERS[optimizer][1] if parameter.requires_grad else set())
+        for key in tensors:
+            value = old_state[name][key]
+            # A step count is one number (in old versions of torch not a tensor) and stays as it is.
+            assert torch.equal(torch.as_tensor(state[key]),
+                               cuts[name](value) if key != "step" else torch.as_tensor(value)), (name, key)
+
+
+def test_the_parameters_of_the_optimizer_are_those_of_the_model(network, optimizer):
+    trained = Trained(network, optimizer)
+    names = {parameter: name for name, parameter in trained.model.named_parameters()}
+    settings = [[names[parameter] for parameter in group["params"]] for group in trained.optimizer.param_groups]
+    held = len(trained.optimizer.state)
+    trained.remove()
+    parameters = dict(trained.model.named_parameters())
+    for group, expected in zip(trained.optimizer.param_groups, settings):
+        assert [id(parameter) for parameter in group["params"]] == [id(parameters[name]) for name in expected]
+    assert {id(parameter) for parameter in trained.optimizer.state} <= {id(value) for value in parameters.values()}
+    assert len(trained.optimizer.state) == held
+
+
+def test_training_goes_on_as_in_the_masked_network(network, optimizer):
+    pruned, masked = Trained(network, optimizer), Trained(network, optimizer)
+    cuts = pruned.slices()
+    pruned.remove()
+    masked.mask()
+    before = {name: parameter.detach().clone() for name, parameter in pruned.model.named_parameters()}
+    for inputs in pruned.inputs:
+        pruned.step(inputs)
+        masked.step(inputs)
+        for (name, new), old in zip(pruned.model.named_parameters(), masked.model.parameters()):
+            torch.testing.assert_close(new, cuts[name](old), rtol=0, atol=1e-10)
+            if new.requires_grad:
+                torch.testing.assert_close(new.grad, cuts[name](old.grad), rtol=0, atol=1e-10)
+    assert all(torch.equal(new, before[name]) != new.requires_grad for name, new in pruned.model.named_parameters())
+
+
+def test_at_least_one_neuron_stays():
+    trained = Trained("FeedForward", "momentum")
+    old = copy.deepcopy(trained.model.state_dict())
+    with pytest.raises(ValueError):
+        models.remove(trained.model.groups()[1], torch.tensor([], dtype=torch.int64), trained.optimizer)
+    assert all(torch.equal(value, old[name]) for name, value in trained.model.state_dict().items())
+
+
+def test_printing_a_model_shows_its_present_widths(network):
+    trained = Trained(network, "SGD")
+    trained.remove()
+    for layer in filter(lambda module: isinstance(module, nn.Linear), trained.model.modules()):
+        assert (layer.out_features, layer.in_features) == layer.weight.shape
+        assert "in_features={}, out_features={},".format(*reversed(layer.weight.shape)) in str(trained.model)
+
+
+# ---- architectures ----
+
+MNIST = {"image_shape": (1, 28, 28), "conv_widths": [], "hidden_widths": [50, 30], "classes": 10}
+CIFAR10 = {"image_shape": (3, 32, 32), "conv_widths": [16, 32], "hidden_widths": [256, 128], "classes": 10}
+
+
+@pytest.mark.parametrize("network, parameters", [
+    (MNIST, 784 * 50 + 50 * 30 + 30 * 10),
+    (CIFAR10, (27 * 16 + 16) + (144 * 32 + 32) + 2048 * 256 + 256 * 128 + 128 * 10),
+    ({**CIFAR10, "classes": 100}, (27 * 16 + 16) + (144 * 32 + 32) + 2048 * 256 + 256 * 128 + 128 * 100),
+], ids=["MNIST", "CIFAR-10", "CIFAR-100"])
+def test_networks_are_of_the_published_sizes(network, parameters):
+    model = models.build(**network)
+    assert models.count_parameters(model) == parameters
+    assert models.widths(model) == network["hidden_widths"]
+    assert all(module.bias is None for module in model.modules() if isinstance(module, nn.Linear))
+    assert model(torch.zeros(2, *network["image_shape"])).shape == (2, network["classes"])
+
+
+def test_networks_compute_convolution_relu_pooling_and_linear_relu():
+    torch.manual_seed(0)
+    model, images = models.build((2, 12, 8), [3, 4], [7, 6], 5), torch.randn(9, 2, 12, 8)
+    first_weight, first_bias, second_weight, second_bias, *linear = model.parameters()
+    x = functional.max_pool2d(functional.conv2d(images, first_weight, first_bias, padding=1).clamp(min=0), 2)
+    x = functional.max_pool2d(functional.conv2d(x, second_weight, second_bias, padding=1).clamp(min=0), 2)
+    x = (x.reshape(9, -1) @ linear[0].T).clamp(min=0)
+    torch.testing.assert_close(model(images), (x @ linear[1].T).clamp(min=0) @ linear[2].T)
+
+
+# ---- files ----
+
+def pruned_network(sizes):
+    torch.manual_seed(3)
+    model = models.build(**sizes)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for group in model.groups():
+        models.remove(group, torch.arange(0, group.producer.out_features, 3), optimizer)
+    return model, {**sizes, "hidden_widths": models.widths(model)}
+
+
+@pytest.fixture(params=[{**MNIST, "image_shape": (1, 6, 6)}, {**CIFAR10, "image_shape": (3, 8, 8)}],
+                ids=["feed-forward", "convolutional"])
+def sizes(request):
+    return request.param
+
+
+def test_a_saved_network_loads_in_three_lines(sizes, tmp_path):
+    model, network = pruned_network(sizes)
+    path = str(tmp_path / "network.pt")
+    training.save(path, network, model)
+    images = torch.randn(5, *sizes["image_shape"])
+
+    saved = torch.load(path, weights_only=True)
+    loaded = models.build(**saved["network"])
+    loaded.load_state_dict(saved["weights"])
+
+    assert torch.equal(loaded(images), model(images))
+    assert [file.name for file in tmp_path.iterdir()] == ["network.pt"]
+
+
+def test_a_pruned_network_exports(sizes):
+    export = pytest.importorskip("torch.export").export
+    model, _ = pruned_network(sizes)
+    images = torch.randn(5, *sizes["image_shape"])
+    exported = export(model, (images,))
+    torch.testing.assert_close(exported.module()(images), model(images))
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+def test_a_full_disk_is_a_user_error_and_keeps_the_old_network(tmp_path):
+    # A small network: with a large one, torch 1.13 itself ends the process if torch.save is given the path.
+    sizes = {"image_shape": (1, 1, 1), "conv_widths": [], "hidden_widths": [3], "classes": 2}
+    path = tmp_path / "network.pt"
+    path.write_text("old")
+    (tmp_path / "network.pt.part").symlink_to("/dev/full")
+    with pytest.raises(config.UserError, match="network.pt"):
+        training.save(str(path), *reversed(pruned_network(sizes)))
+    assert path.read_text() == "old"
