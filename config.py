@@ -57,6 +57,7 @@ class UserError(Exception):
 
 def run_command(main):
     """Run `main`; end with status 2 and one line for what the user can mend, 130 for Ctrl-C, never a traceback."""
+    sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may hold what the terminal cannot show
     try:
         main()
     except UserError as error:

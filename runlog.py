@@ -99,22 +99,23 @@ def format_value(name, value):
 
 def parse_value(name, text):
     if name == "widths":
-        return [int(width) for width in text.split("-")]
+        return [int(re.fullmatch(COUNT, width).group()) for width in text.split("-")]
     return int(text) if text.isdigit() else float(text)
 
 
 # ---- the whole file ----
 
+COUNT = r"(\d{1,9})"
 NUMBER = r"[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|nan|inf)"
 Kind = namedtuple("Kind", "start pattern parse example")
-BATCH = Kind("Epoch", rf"Epoch: (\d+), Batch: (\d+), Loss: ({NUMBER}), Accuracy: ({NUMBER})%", parse_batch,
+BATCH = Kind("Epoch", rf"Epoch: {COUNT}, Batch: {COUNT}, Loss: ({NUMBER}), Accuracy: ({NUMBER})%", parse_batch,
              "Epoch: 1, Batch: 0, Loss: 2.3094, Accuracy: 11.279%")
 KINDS = [
     BATCH,
     Kind("# ", r"# (\w+) = (.+)", parse_header, "# seed = 30"),
-    Kind("After", r"After epoch (\d+): (.+, time \S+ s)", parse_epoch,
+    Kind("After", rf"After epoch {COUNT}: (.+, time \S+ s)", parse_epoch,
          "After epoch 1: test accuracy 88.6%, time 0.3 s"),
-    Kind("Round", r"Round (\d+) after epoch (\d+): (.+, time \S+ s)", parse_round,
+    Kind("Round", rf"Round {COUNT} after epoch {COUNT}: (.+, time \S+ s)", parse_round,
          "Round 1 after epoch 30: widths 50-30 => 45-27, time 0.1 s"),
     Kind("Summary", r"Summary: (.+, time \S+ s)", parse_summary, "Summary: epochs 100, time 21.3 s"),
 ]
@@ -148,7 +149,7 @@ def parse_line(log, number, line):
         return
     try:
         kind.parse(log, *re.fullmatch(kind.pattern, text).groups())
-    except (AttributeError, IndexError, KeyError, ValueError, SyntaxError, RecursionError, MemoryError):
+    except (AttributeError, LookupError, TypeError, ValueError, SyntaxError, RecursionError, MemoryError):
         raise LogError(f"{log.path}, line {number}: {text!r:.62} is broken or cut; "
                        f"expected a line like '{kind.example}'")
 

@@ -1,0 +1,301 @@
+"""Draw accuracy and neurons left against the epoch, from the text logs of driver.py.
+
+    python plot.py                   every data set that has logs: logs/<data set>/comparison.png and comparison.pdf
+    python plot.py logs/Digits       the logs of one folder
+    python plot.py one.txt two.txt   these logs in one figure, saved beside the first
+
+A log that cannot be read is named and left out; the exit status is then 2.
+"""
+import argparse
+import glob
+import itertools
+import os
+import re
+import sys
+import textwrap
+from collections import namedtuple
+
+import matplotlib
+import numpy as np
+from matplotlib import pyplot, ticker
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+import config
+import runlog
+
+# The colours of Okabe and Ito can be told apart by the colour-blind; these three differ in grey as well.
+ARMS = {
+    "none": ("without pruning", "#000000", "o"),
+    "contribution": ("contribution-based pruning", "#0072B2", "s"),
+    "random": ("randomised pruning", "#E69F00", "^"),
+}
+SPARE_COLOURS, SPARE_MARKERS = ["#CC79A7", "#009E73", "#56B4E9", "#D55E00"], "DvPX*"  # for logs of other arms
+MEASURES = {
+    "training": {"linestyle": "solid"},
+    "test": {"linestyle": (0, (4, 1.6)), "markerfacecolor": "white"},
+    "held-out": {"linestyle": (0, (4, 1.2, 1, 1.2)), "markerfacecolor": "white"},
+}
+TITLES = {"FashionMNIST": "Fashion-MNIST", "CIFAR10": "CIFAR-10", "CIFAR100": "CIFAR-100"}
+GREY = "0.55"
+SQUEEZED = 0.3  # of the height, for the few accuracies far below the others
+
+Line = namedtuple("Line", "log curves words style")
+Curves = namedtuple("Curves", "accuracies neurons rounds")  # {measure: points (epoch, value)}, points, epochs
+
+
+def main():
+    parser = config.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("logs", nargs="*", help="log files, or folders of logs")
+    parser.add_argument("--output", metavar="NAME", default="comparison", help="the files' name (now: comparison)")
+    parser.add_argument("--show", action="store_true", help="open a window as well")
+    arguments = parser.parse_args()
+    if not arguments.show:
+        matplotlib.use("Agg")
+    complete = True
+    for paths in [sum(map(find_logs, arguments.logs), [])] if arguments.logs else find_folders():
+        lines = read_logs(paths)
+        complete = complete and len(lines) == len(paths)
+        if lines:
+            describe(lines)
+            draw(lines)
+            save(os.path.join(os.path.dirname(paths[0]), arguments.output))
+    if arguments.show:
+        pyplot.show()
+        if pyplot.get_backend().lower() == "agg":
+            raise config.UserError("--show: there is no display for a window; the files are written")
+    if not complete:
+        sys.exit(2)
+
+
+# ---- the files ----
+
+def find_folders():
+    """The logs of every data set that has any, a list a data set."""
+    log_folder = config.load_constants()["log_folder"]
+    folders = [folder for folder in sorted(glob.glob(os.path.join(glob.escape(log_folder), "*"))) if current(folder)]
+    if not folders:
+        raise config.UserError(f"{log_folder}: no logs there; python driver.py --compare makes them")
+    return map(find_logs, folders)
+
+
+def find_logs(path):
+    """A file itself, or the current logs of a folder; says which arms a folder lacks."""
+    if os.path.isfile(path):
+        return [path]
+    logs = current(path)
+    if not logs:
+        found = "no training_log*.txt in this folder" if os.path.isdir(path) else "no such file or folder"
+        raise config.UserError(f"{path}: {found}; python driver.py --compare makes logs")
+    missing = [words for arm, (words, *_) in ARMS.items() if runlog.log_path(path, "", arm) not in logs]
+    if missing:
+        print(f"{path}: no log of these arms, which are left out: {', '.join(missing)}")
+    return logs
+
+
+def current(folder):
+    """The logs of a folder but for the earlier ones, which runlog.keep_earlier has numbered."""
+    paths = sorted(glob.glob(os.path.join(glob.escape(folder), "training_log*.txt")))
+    return [path for path in paths if not re.search(r"\.\d+\.txt$", path)]
+
+
+def read_logs(paths):
+    """A Line for every log that can be read, in the order of ARMS; says what is wrong with the others."""
+    read = []
+    for path in paths:
+        try:
+            log = runlog.parse_log(path)
+            read.append((log, curves(log)))
+        except (runlog.LogError, config.UserError) as error:
+            print(f"plot.py: {error}", file=sys.stderr)
+    read.sort(key=lambda pair: [*ARMS, arm_of(pair[0])].index(arm_of(pair[0])))
+    return [Line(*pair, *named) for pair, named in zip(read, name_arms([log for log, _ in read]))]
+
+
+def describe(lines):
+    """Where every log ends, and which files are identical."""
+    alike = {}
+    for line in lines:
+        values = [f"{name} accuracy {points[-1][1]:.2f}% at epoch {points[-1][0]}"
+                  for name, points in line.curves.accuracies.items()]
+        values += [f"{left[-1][1]} of {left[0][1]} neurons left" for left in [line.curves.neurons] if left]
+        print(f"{line.log.path}: {line.words}, {', '.join(values)}")
+        with open(line.log.path, "rb") as file:
+            alike.setdefault(file.read(), []).append(line.log.path)
+    for paths in alike.values():
+        if len(paths) > 1:
+            print(f"identical files: {', '.join(paths)}")
+
+
+def save(stem):
+    """PNG and PDF without date and version, so that the same logs give the same bytes."""
+    for extension, metadata in ((".png", {"Software": None}), (".pdf", {"CreationDate": None})):
+        pyplot.savefig(stem + extension, dpi=300, metadata=metadata)
+        print(f"wrote {stem}{extension}")
+
+
+# ---- what a log says ----
+
+def arm_of(log):
+    """The arm by the header, else by the file's name, else the file's name itself."""
+    name = os.path.basename(log.path)
+    by_name = [arm for arm, word in runlog.FILE_WORDS.items() if word in name]
+    return str(log.header.get("pruning", (by_name + [name])[0]))
+
+
+def curves(log):
+    """The points that a log draws; a measure is absent, and a list empty, where the log does not know."""
+    epochs, restarts = runlog.clock(log.batches)
+    rounds = [entry.epoch for entry in log.rounds] + restarts
+    last = max(epochs + rounds + [entry.epoch for entry in log.epochs])
+    accuracies = {"training": epoch_means(epochs, log.batches),
+                  "held-out" if log.header.get("holdout") else "test": test_points(log)}
+    return Curves({name: points for name, points in accuracies.items() if points}, neuron_points(log, last), rounds)
+
+
+def epoch_means(epochs, batches):
+    accuracies = {}
+    for epoch, batch in zip(epochs, batches):
+        accuracies.setdefault(epoch, []).append(batch.accuracy)
+    return [(epoch, sum(values) / len(values)) for epoch, values in sorted(accuracies.items())]
+
+
+def test_points(log):
+    """One point an epoch; where a round follows two, before it and right after it."""
+    points = {(entry.epoch, 0): entry.measures for entry in log.epochs}
+    for entry in log.rounds:
+        points[entry.epoch, 0], points[entry.epoch, 1] = entry.before, entry.after
+    return [(key[0], points[key]["test accuracy"]) for key in sorted(points) if "test accuracy" in points[key]]
+
+
+def neuron_points(log, last):
+    """The corners of a step line from epoch 0 to the last. Raises UserError for a header with illegal widths."""
+    rounds = [entry for entry in log.rounds if "widths" in entry.before]
+    if rounds:
+        widths = rounds[0].before["widths"]
+    elif "hidden_widths" in log.header:
+        widths = config.check_value("hidden_widths", log.header["hidden_widths"],
+                                    config.TABLE_SETTINGS["hidden_widths"], log.path)
+    else:
+        return []
+    points = [(0, sum(widths))] + [(entry.epoch, sum(entry.after["widths"])) for entry in rounds]
+    return points + [(last, points[-1][1])]
+
+
+# ---- the figure ----
+
+def name_arms(logs):
+    """Words and style of every log; where several are of one arm, their paths tell them apart."""
+    names = [arm_of(log) for log in logs]
+    spare = zip(itertools.cycle(SPARE_COLOURS), itertools.cycle(SPARE_MARKERS))
+    for position, (log, name) in enumerate(zip(logs, names)):
+        words = ARMS.get(name, [name])[0] + f", {log.path}" * (names.count(name) > 1)
+        own = name in ARMS and name not in names[:position]
+        colour, marker = ARMS[name][1:] if own else next(spare)
+        # Where curves coincide, the earlier one shows on both sides of the later, thinner one.
+        width = 1.2 + 0.6 * min(2, len(logs) - 1 - position)
+        yield words, {"color": colour, "marker": marker, "linewidth": width, "markersize": 3 + 1.2 * width}
+
+
+def draw(lines):
+    """The legend, accuracy, and neurons left where a log knows them."""
+    figure = pyplot.figure(layout="constrained")
+    ratios = [3, 1] if any(line.curves.neurons for line in lines) else [1]
+    panels = figure.subplots(len(ratios), sharex=True, squeeze=False, gridspec_kw={"height_ratios": ratios})[:, 0]
+    figure.suptitle(plain(title([line.log for line in lines])))
+    draw_accuracy(panels[0], lines)
+    for axes in panels[1:]:
+        draw_neurons(axes, [line for line in lines if line.curves.neurons])
+    draw_legend(panels[0], lines, mark_rounds(panels, lines) + squeeze(panels[0], lines))
+    panels[-1].set_xlabel("epoch")
+    panels[-1].locator_params(axis="x", integer=True)
+    panels[-1].set_xlim(left=0)
+
+
+def title(logs):
+    """The data sets and the seeds, each once."""
+    datasets = [log.header.get("dataset", os.path.basename(os.path.dirname(os.path.abspath(log.path)))) for log in logs]
+    datasets = dict.fromkeys(TITLES.get(str(name), str(name)) for name in datasets)
+    seeds = dict.fromkeys(str(log.header.get("seed", "not recorded")) for log in logs)
+    return f"{', '.join(datasets)}, seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}"
+
+
+def plain(text):
+    """A text without what would begin a formula, and without the parts of a file's name that are no text."""
+    return text.replace("$", r"\$").encode(errors="replace").decode()
+
+
+def draw_accuracy(axes, lines):
+    for position, line in enumerate(lines):
+        for measure, points in line.curves.accuracies.items():
+            after_round = [i for i in range(1, len(points)) if points[i][0] == points[i - 1][0]]
+            step = max(1, len(points) // 10)
+            marked = after_round or list(range(position * step // len(lines), len(points), step))
+            axes.plot(*zip(*points), **MEASURES[measure], markevery=marked, **line.style)
+    axes.set_ylabel("accuracy (%)")
+    axes.grid(axis="y", color="0.9")
+
+
+def draw_neurons(axes, lines):
+    for line in lines:
+        axes.step(*zip(*line.curves.neurons), where="post", color=line.style["color"],
+                  linewidth=2 * line.style["linewidth"])
+    initial = {line.curves.neurons[0][1] for line in lines}
+    axes.set_ylim(0, 1.1 * max(initial))
+    axes.set_ylabel("neurons left")
+    axes.grid(axis="y", color="0.9")
+    if len(initial) == 1:
+        percent = 100 / initial.pop()
+        right = axes.secondary_yaxis("right", functions=(lambda y: y * percent, lambda y: y / percent))
+        right.set_yticks([0, 25, 50, 75, 100])
+        right.set_ylabel("% of initial")
+
+
+def mark_rounds(panels, lines):
+    """A thin vertical line a round. Returns what the legend says of it, as a list."""
+    epochs = sorted({epoch for line in lines for epoch in line.curves.rounds})
+    for axes, epoch in itertools.product(panels, epochs):
+        axes.axvline(epoch, color=GREY, linewidth=0.6, zorder=0.5)
+    handle = Line2D([], [], color=GREY, linestyle="none", marker="|", markersize=12, label=" pruning round")
+    return [handle] if epochs else []
+
+
+def squeeze(axes, lines):
+    """Where nearly all accuracies lie in a narrow band, give it most of the height and keep the rest in view.
+
+    Returns what the legend says of it, as a list.
+    """
+    values = np.array([value for line in lines for points in line.curves.accuracies.values() for _, value in points])
+    values = values[np.isfinite(values)]
+    low, high = values.min(), values.max()
+    bound = max(bound for bound in (-np.inf, 50, 80, 90, 95, 98, 99) if np.mean(values >= bound) > 0.9)
+    if high - bound >= 0.4 * (high - low):
+        return []
+    slope = SQUEEZED / (1 - SQUEEZED) * (high - bound) / (bound - low)
+    axes.set_yscale("function", functions=(lambda y: np.where(y < bound, bound + (y - bound) * slope, y),
+                                           lambda y: np.where(y < bound, bound + (y - bound) / slope, y)))
+    ticks = np.union1d(*(ticker.MaxNLocator(count, steps=[1, 2, 5, 10]).tick_values(*ends)
+                         for count, *ends in ((3, low, bound), (6, bound, high))))
+    axes.set_yticks(ticks[ticks <= 100])
+    axes.set_ylim(low - 0.1 * (bound - low), high + 0.03 * (high - bound))
+    axes.axhspan(axes.get_ylim()[0], bound, color="0.95", zorder=0)
+    return [Patch(color="0.9", label=f" scale compressed below {bound}%")]
+
+
+def draw_legend(axes, lines, marks):
+    """Above the axes, where it covers no data: arms, measures and marks, in columns filled up to one height."""
+    # The space is for a file's name that begins with _: its label would be left out.
+    arms = [Line2D([], [], label=textwrap.fill(plain(line.words), 30, initial_indent=" ", subsequent_indent=" "),
+                   **line.style) for line in lines]
+    measures = [Line2D([], [], color=GREY, marker="o", label=f" {name} accuracy", **style)
+                for name, style in MEASURES.items() if any(name in line.curves.accuracies for line in lines)]
+    columns = [column for column in (arms, measures, marks) if column]
+    height = max(map(len, columns))
+    axes.figure.set_size_inches(9, 6 + 0.2 * sum(handle.get_label().count("\n") + 1 for handle in arms))
+    blank = Line2D([], [], linestyle="none", label=" ")
+    axes.legend(handles=[handle for column in columns for handle in (column + height * [blank])[:height]],
+                loc="lower left", bbox_to_anchor=(0, 1), ncol=len(columns), frameon=False, handlelength=3.5)
+
+
+if __name__ == "__main__":
+    config.run_command(main)
