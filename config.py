@@ -36,12 +36,13 @@ SETTINGS = {
 
 # Every name that a data set's table holds.
 TABLE_SETTINGS = {
-    "hidden_widths": Setting(list, "a list of at least one width, each 1 or more",
-                             lambda widths: widths and min(widths) >= 1, "neurons of each hidden layer"),
-    "conv_widths": Setting(list, "a list of widths, each 1 or more, at most 4",
-                           lambda widths: len(widths) <= 4 and min(widths, default=1) >= 1,
+    "hidden_widths": Setting(list, "a list of at least one width, each 1 to 65536",
+                             lambda widths: widths and 1 <= min(widths) <= max(widths) <= 65536,
+                             "neurons of each hidden layer"),
+    "conv_widths": Setting(list, "a list of at most 4 widths, each 1 to 4096",
+                           lambda widths: len(widths) <= 4 and all(1 <= width <= 4096 for width in widths),
                            "filters of each convolution"),
-    "batch_size": Setting(int, "1 or more", lambda n: n >= 1, "images a step"),
+    "batch_size": Setting(int, "1 to 1000000", lambda n: 1 <= n <= 10 ** 6, "images a step"),
     "learning_rate": Setting(float, "above 0", lambda x: 0 < x < float("inf"), "step size of SGD"),
     "momentum": Setting(float, "0 to below 1", lambda x: 0 <= x < 1, "momentum of SGD"),
     "mean": Setting(float, "a number", lambda x: abs(x) < float("inf"), "pixels become (pixel - mean) / std"),
@@ -57,7 +58,8 @@ class UserError(Exception):
 
 def run_command(main):
     """Run `main`; end with status 2 and one line for what the user can mend, 130 for Ctrl-C, never a traceback."""
-    sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may hold what the terminal cannot show
+    if sys.stdout:
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may hold what a terminal cannot show
     try:
         main()
     except UserError as error:
@@ -84,7 +86,7 @@ def load_constants(module_name="constants"):
         module = importlib.import_module(module_name)
     except Exception as error:  # whatever a typing error in the file raises: its line says where
         line = getattr(error, "lineno", None) or last_line(error)
-        raise UserError(f"{module_name}.py, line {line}: {error}")
+        raise UserError(f"{module_name}.py, line {line}: {' '.join(str(error).split())}")
     found = {name: value for name, value in vars(module).items() if not name.startswith("_")}
     return check_names(found, SETTINGS, DATASETS, module_name + ".py")
 
@@ -111,7 +113,7 @@ def check_names(found, settings, tables, where):
             checked[known] = check_value(known, value, settings[known], where)
         else:
             near = difflib.get_close_matches(str(name), list(settings) + list(tables), 1)
-            hint = f"did you mean {near[0]}?" if near else "known are " + ", ".join(settings)
+            hint = f"did you mean {near[0]}?" if near else "known are " + ", ".join([*settings, *tables])
             raise UserError(f"{where}: unknown name {name}; {hint}")
     for name in [*settings, *tables]:
         if name not in checked:
@@ -120,13 +122,15 @@ def check_names(found, settings, tables, where):
 
 
 def check_value(name, value, setting, where):
-    right_type = isinstance(value, (int, float) if setting.kind is float else setting.kind)
+    """The value, a whole number as a float where any number will do. Raises UserError for a type or value not legal."""
+    number = float(value) if setting.kind is float and type(value) is int and abs(value) < 1e300 else value
+    right_type = type(number) is setting.kind  # not isinstance: True is no number of epochs
     if setting.kind is list and right_type:
-        right_type = all(isinstance(item, int) and not isinstance(item, bool) for item in value)
-    if isinstance(value, bool) or not right_type or not setting.is_legal(value):
-        kind = {int: "a whole number, ", float: "a number, ", list: "", str: ""}[setting.kind]
+        right_type = all(type(item) is int for item in number)
+    if not right_type or not setting.is_legal(number):
+        kind = {int: "a whole number, ", float: "a number, "}.get(setting.kind, "")
         raise UserError(f"{where}: {name} = {value!r}; legal: {kind}{setting.legal}")
-    return float(value) if setting.kind is float else value
+    return number
 
 
 # ---- the command line ----
@@ -181,7 +185,7 @@ def make_parser(constants, settings, description, default_pruning, arms):
         parser.add_argument(*["--" + spelling.replace("_", "-") for spelling in spellings], dest=name,
                             type=widths if setting.kind is list else setting.kind,
                             metavar={int: "N", float: "X", str: "TEXT", list: "N-N"}[setting.kind],
-                            help=f"{setting.meaning}; {setting.legal} (now: {now})")
+                            help=f"{setting.meaning}; {setting.legal} (now: {now})".replace("%", "%%"))
     return parser
 
 
@@ -192,9 +196,9 @@ def widths(text):
 
 def find_dataset(text):
     """The name of the data set with this number or name, whatever its case and hyphens."""
-    plain = text.strip().lower().replace("-", "")
+    answer = text.strip().lower()
     for number, name in enumerate(DATASETS):
-        if plain in (str(number), name.lower()):
+        if answer == str(number) or answer.replace("-", "") == name.lower():
             return name
     raise UserError(f"{text!r} is no data set; expected a number from 0 to {len(DATASETS) - 1} or a name, "
                     + ", ".join(DATASETS))
@@ -212,6 +216,6 @@ def ask_dataset():
             if not sys.stdin.isatty():
                 raise
             print(error)
-        except (EOFError, KeyboardInterrupt):
+        except (EOFError, KeyboardInterrupt, OSError, RuntimeError, UnicodeDecodeError):  # ended, or no text
             print()
             raise UserError(f"no data set chosen; enter a number, 0 to {len(DATASETS) - 1}, or use --dataset")

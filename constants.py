@@ -24,9 +24,9 @@ dataset_folder = "datasets"  # torchvision downloads into it
 log_folder = "logs"          # one folder a data set: text logs, networks, figures
 
 # ---- one table a data set ----
-# hidden_widths   neurons of each hidden Linear layer; these are ranked and pruned
+# hidden_widths   neurons of each hidden Linear layer, 1 or more; these are ranked and pruned
 # conv_widths     filters of each 3x3 convolution, each with ReLU and 2x2 max-pooling; []: none; never pruned
-# batch_size      images a step
+# batch_size      images a step, 1 or more
 # learning_rate   of SGD, above 0
 # momentum        of SGD, from 0 to below 1
 # mean, std       pixels in [0, 1] become (pixel - mean) / std
@@ -42,8 +42,8 @@ Digits = {
 MNIST = {
     "hidden_widths": [50, 30],
     "conv_widths": [],
-    "batch_size": 250,       # published: 5000
-    "learning_rate": 0.02,   # published: 0.1
+    "batch_size": 100,       # published: 5000
+    "learning_rate": 0.01,   # published: 0.1
     "momentum": 0.9,         # published: 0
     "mean": 0.5,
     "std": 0.5,
@@ -51,8 +51,8 @@ MNIST = {
 FashionMNIST = {
     "hidden_widths": [50, 30],
     "conv_widths": [],
-    "batch_size": 250,       # published: 5000
-    "learning_rate": 0.02,   # published: 0.1
+    "batch_size": 100,       # published: 5000
+    "learning_rate": 0.01,   # published: 0.1
     "momentum": 0.9,         # published: 0
     "mean": 0.5,
     "std": 0.5,

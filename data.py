@@ -73,8 +73,11 @@ def load(config, device):
 
 def tensors(dataset):
     """images uint8 (N, height, width, channels) and labels int64 (N,) of a torchvision data set."""
-    images = torch.as_tensor(dataset.data)
-    return images.reshape(*images.shape[:3], -1), torch.as_tensor(dataset.targets)
+    images, labels = torch.as_tensor(dataset.data), torch.as_tensor(dataset.targets)
+    if len(images) != len(labels) or int(labels.max()) >= len(dataset.classes):
+        raise UserError(f"{type(dataset).__name__}: the images and labels in {dataset.root} do not fit together; "
+                        "delete its files and start again to download them anew")
+    return images.reshape(*images.shape[:3], -1).contiguous(), labels
 
 
 # ---- torchvision ----
@@ -92,8 +95,8 @@ def fetch(name, folder, train):
             return kind(folder, train=train, download=True)
     except Exception as error:  # whatever the network, the disk or torchvision's reader says
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
-        raise UserError(f"{name} could not be downloaded to {where} ({reason}); put its files there by hand, or take "
-                        "data set 0, Digits, which needs no network")
+        raise UserError(f"{name} could not be read from or downloaded to {where} ({reason}); put its files there, or "
+                        "take data set 0, Digits, which needs no network")
 
 
 def damaged_files(kind, where):

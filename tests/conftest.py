@@ -1,0 +1,129 @@
+"""Shared fixtures: tiny data sets in their real on-disk formats, and two ways to run driver.py."""
+import hashlib
+import os
+import pickle
+import struct
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+
+import numpy as np
+import pytest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+# For a process of its own: one thread, and a proxy that nothing listens at, so that no download leaves the machine.
+ENVIRONMENT = dict(os.environ, OMP_NUM_THREADS="1", http_proxy="http://127.0.0.1:9", https_proxy="http://127.0.0.1:9")
+sys.path.insert(0, ROOT)
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch):
+    """No test reaches the network: every download is refused as on a machine without one."""
+    def refuse(*arguments, **options):
+        raise urllib.error.URLError("Network is unreachable")
+    monkeypatch.setattr(urllib.request, "urlopen", refuse)
+
+
+@pytest.fixture
+def run_program(tmp_path):
+    """Run driver.py as its own process in tmp_path, stdin, stdout and stderr all pipes."""
+    def run(*arguments, **options):
+        return run_driver(tmp_path, *arguments, **options)
+    return run
+
+
+def run_driver(folder, *arguments, **options):
+    """The finished process of driver.py with these arguments; `input` is the text that its stdin holds."""
+    return subprocess.run([sys.executable, os.path.join(ROOT, "driver.py"), *arguments], cwd=str(folder),
+                          env=ENVIRONMENT, input=options.get("input", ""), capture_output=True, text=True, timeout=60)
+
+
+@pytest.fixture
+def drive(monkeypatch, tmp_path, capsys):
+    """Run driver.py's main in this process and in tmp_path: returns (exit status, stdout, stderr)."""
+    import config
+    import driver
+
+    def call(*arguments):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["driver.py", *arguments])
+        status = 0
+        try:
+            config.run_command(driver.main)
+        except SystemExit as end:
+            status = end.code
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+    return call
+
+
+# ---- data sets ----
+
+def random_images(count, *shape):
+    """uint8 images that differ from each other, and labels 0..9 in turn."""
+    images = np.random.RandomState(count).randint(0, 256, (count,) + shape).astype(np.uint8)
+    return images, np.arange(count) % 10
+
+
+@pytest.fixture
+def tiny_mnist():
+    """Write the four files of MNIST or FashionMNIST into folder/name/raw; returns {split: (images, labels)}."""
+    def write(folder, name="MNIST", counts=(110, 20)):
+        raw = os.path.join(str(folder), name, "raw")
+        os.makedirs(raw)
+        splits = {split: random_images(count, 28, 28) for split, count in zip(("train", "t10k"), counts)}
+        for split, (images, labels) in splits.items():
+            write_idx(os.path.join(raw, split + "-images-idx3-ubyte"), images)
+            write_idx(os.path.join(raw, split + "-labels-idx1-ubyte"), labels)
+        return splits
+    return write
+
+
+def write_idx(path, values):
+    """Two zero bytes, 8 for unsigned bytes, the number of dimensions, each dimension in 4 bytes, then the values."""
+    with open(path, "wb") as file:
+        file.write(struct.pack(">HBB", 0, 8, values.ndim) + struct.pack(f">{values.ndim}I", *values.shape))
+        file.write(values.astype(np.uint8).tobytes())
+
+
+@pytest.fixture
+def tiny_cifar(monkeypatch):
+    """Write CIFAR10's or CIFAR100's files into folder and patch torchvision's checksums to theirs.
+
+    rows: uint8 (N, 3072), as in the files 1024 red, 1024 green and 1024 blue values an image, row by row.
+    Returns {split: (rows, labels)}.
+    """
+    import torchvision.datasets
+
+    def write(folder, name, train_rows=None):
+        kind = getattr(torchvision.datasets, name)
+        where = os.path.join(str(folder), kind.base_folder)
+        os.makedirs(where)
+        classes = {"CIFAR10": 10, "CIFAR100": 100}[name]
+        label_key = {"CIFAR10": "labels", "CIFAR100": "fine_labels"}[name]
+        splits, listed = {}, {}
+        for split, names, count in (("train", kind.train_list, 5), ("test", kind.test_list, 3)):
+            rows = [random_images(count + number, 3072)[0] for number in range(len(names))]
+            if split == "train" and train_rows is not None:
+                rows[0] = train_rows
+            labels = [[(7 * number + image) % classes for image in range(len(some))]
+                      for number, some in enumerate(rows)]
+            listed[split] = [
+                [file, dump(where, file, {"data": some, label_key: of_some, "coarse_labels": [0] * len(some)})]
+                for (file, _), some, of_some in zip(names, rows, labels)]
+            splits[split] = np.concatenate(rows), np.concatenate(labels)
+        meta = {kind.meta["key"]: [f"class {number}" for number in range(classes)]}
+        monkeypatch.setattr(kind, "train_list", listed["train"])
+        monkeypatch.setattr(kind, "test_list", listed["test"])
+        monkeypatch.setattr(kind, "meta", dict(kind.meta, md5=dump(where, kind.meta["filename"], meta)))
+        return splits
+    return write
+
+
+def dump(folder, name, content):
+    """Pickle as CIFAR's files are pickled; returns the checksum."""
+    with open(os.path.join(folder, name), "wb") as file:
+        file.write(pickle.dumps(content, protocol=2))
+    with open(os.path.join(folder, name), "rb") as file:
+        return hashlib.md5(file.read()).hexdigest()

@@ -1,0 +1,285 @@
+"""constants.py, the flags and the menu: what is legal is taken, everything else is one clear line."""
+import ast
+import builtins
+import importlib
+import io
+import os
+import sys
+import types
+
+import pytest
+
+import config
+import data
+import driver
+import ranking
+from config import SETTINGS, TABLE_SETTINGS, UserError
+
+CONSTANTS = os.path.join(os.path.dirname(config.__file__), "constants.py")
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.fixture
+def load(tmp_path, monkeypatch):
+    """Load the project's constants.py with further lines at its end."""
+    def load_with(*lines):
+        with open(CONSTANTS, encoding="utf-8") as file:
+            (tmp_path / "trial.py").write_text(file.read() + "\n".join(lines) + "\n", encoding="utf-8")
+        monkeypatch.syspath_prepend(str(tmp_path))
+        monkeypatch.delitem(sys.modules, "trial", raising=False)
+        importlib.invalidate_caches()
+        return config.load_constants("trial")
+    return load_with
+
+
+def resolve(*arguments):
+    return config.resolve(list(arguments), "a test", "contribution", driver.ARMS)
+
+
+def refusal(function, *arguments):
+    """The message of the UserError that the call must raise: one line."""
+    with pytest.raises(UserError) as caught:
+        function(*arguments)
+    message = str(caught.value)
+    assert message and "\n" not in message
+    return message
+
+
+# ---- constants.py ----
+
+def test_constants_py_and_the_settings_name_the_same_values():
+    with open(CONSTANTS, encoding="utf-8") as file:
+        assigned = {node.targets[0].id: node.value for node in ast.parse(file.read()).body
+                    if isinstance(node, ast.Assign)}
+    assert set(assigned) == set(SETTINGS) | set(config.DATASETS)
+    for dataset in config.DATASETS:
+        assert set(ast.literal_eval(assigned[dataset])) == set(TABLE_SETTINGS), dataset
+
+
+WRONG = {int: [True, 1.5, "3", None, [3], NAN], float: [False, "3", None, [3], NAN, INF, -INF, 10 ** 400],
+         str: [3, None, "", True], list: [3, "50-30", (50, 30), [50.0], [True], ["50"], [0], [30, -1], None]}
+ILLEGAL = {"total_epochs": [0, -1], "initial_iterations": [0, -1], "increment": [0, -1],
+           "prune_percent": [0, 0.0, 100, 100.0, -10, 101], "lambda_average": [-0.1], "lambda_max": [-0.1],
+           "seed": [-1, 2 ** 32], "device": ["gpu", "CPU"], "holdout": [-1, 10001], "hidden_widths": [[]],
+           "conv_widths": [[1, 1, 1, 1, 1]], "batch_size": [0, -1], "learning_rate": [0, -0.1],
+           "momentum": [1, 1.0, -0.1], "std": [0, -0.5]}
+EDGES = {"total_epochs": [1], "initial_iterations": [1], "increment": [1], "prune_percent": [1e-9, 99.999, 50],
+         "lambda_average": [0, 0.5], "lambda_max": [0, 2], "seed": [0, 2 ** 32 - 1], "holdout": [0, 10000],
+         "device": ["auto", "cpu", "cuda", "mps"], "hidden_widths": [[1], [9, 8, 7]], "conv_widths": [[], [1, 2, 3, 4]],
+         "batch_size": [1], "learning_rate": [1e-9, 10], "momentum": [0, 0.999], "mean": [-1, 0], "std": [1e-3, 1]}
+
+
+def every_value(by_name, by_kind):
+    """(name, value) for every setting, with the values listed for its name and for its type."""
+    return [pytest.param(name, value, id=f"{name}={value!r:.20}")
+            for name, setting in {**SETTINGS, **TABLE_SETTINGS}.items()
+            for value in by_name.get(name, []) + by_kind.get(setting.kind, [])]
+
+
+def source(name, value):
+    """The line of constants.py that gives `name` this value."""
+    text = repr(value).replace("nan", "float('nan')").replace("inf", "float('inf')")
+    return f"{name} = {text}" if name in SETTINGS else f"MNIST[{name!r}] = {text}"
+
+
+@pytest.mark.parametrize("name, value", every_value(ILLEGAL, WRONG))
+def test_a_wrong_value_is_named_with_what_is_legal(load, name, value):
+    message = refusal(load, source(name, value))
+    assert "trial.py" in message
+    assert f"{name} = {value!r}" in message
+    assert {**SETTINGS, **TABLE_SETTINGS}[name].legal in message
+    assert ("MNIST" in message) == (name in TABLE_SETTINGS)
+
+
+@pytest.mark.parametrize("name, value", every_value(EDGES, {}))
+def test_the_last_legal_values_are_taken(load, name, value):
+    constants = load(source(name, value))
+    assert (constants if name in SETTINGS else constants["MNIST"])[name] == value
+
+
+@pytest.mark.parametrize("lines, parts", [
+    (["total_epoch = 3"], ["unknown name total_epoch", "did you mean total_epochs?"]),
+    (["CIFAR10['momentun'] = 0.9"], ["CIFAR10", "momentun", "did you mean momentum?"]),
+    (["FashionMnist = {}"], ["unknown name FashionMnist", "did you mean FashionMNIST?"]),
+    (["zzz = 1"], ["unknown name zzz", "total_epochs"]),
+    (["del increment"], ["increment is missing"]),
+    (["del CIFAR10"], ["CIFAR10 is missing"]),
+    (["del MNIST['std']"], ["MNIST", "std is missing"]),
+    (["MNIST = 5"], ["MNIST = 5", "table"]),
+    (["inital_iterations = 5"], ["initial_iterations", "inital_iterations", "twice"]),
+])
+def test_a_wrong_name_is_named_with_the_right_one(load, lines, parts):
+    message = refusal(load, *lines)
+    assert all(part in message for part in ["trial.py"] + parts), message
+
+
+def test_the_historic_spelling_is_understood(load):
+    constants = load("del initial_iterations", "inital_iterations = 5")
+    assert constants["initial_iterations"] == 5 and "inital_iterations" not in constants
+
+
+@pytest.mark.parametrize("line", ["total_epochs = = 3", "increment = ten", "  seed = 3", "holdout = int('many')"])
+def test_a_typing_error_is_named_with_its_line(load, line):
+    with open(CONSTANTS, encoding="utf-8") as file:
+        number = len(file.read().splitlines()) + 1
+    assert f"trial.py, line {number}: " in refusal(load, line)
+
+
+# ---- the command line ----
+
+def test_flags_win_over_constants():
+    settings = resolve("--dataset", "1", "--total-epochs", "77", "--initial-iterations", "5", "--lambda-max", "0.5",
+                       "--hidden-widths", "9-8-7", "--conv-widths", "", "--momentum", "0.9", "--log-folder", "here")
+    assert (settings.total_epochs, settings.initial_iterations, settings.lambda_max) == (77, 5, 0.5)
+    assert (settings.hidden_widths, settings.conv_widths, settings.momentum) == ([9, 8, 7], [], 0.9)
+    assert settings.log_folder == "here"
+
+
+def test_what_no_flag_names_comes_from_constants():
+    constants = config.load_constants()
+    settings = vars(resolve("--dataset", "CIFAR100"))
+    assert {name: settings[name] for name in SETTINGS} == {name: constants[name] for name in SETTINGS}
+    assert {name: settings[name] for name in TABLE_SETTINGS} == constants["CIFAR100"]
+
+
+def test_the_historic_spelling_is_a_flag():
+    assert resolve("--dataset", "0", "--inital-iterations", "4").initial_iterations == 4
+
+
+@pytest.mark.parametrize("text, name", [
+    ("0", "Digits"), ("digits", "Digits"), ("1", "MNIST"), ("MNIST", "MNIST"), ("mnist", "MNIST"),
+    (" 2 ", "FashionMNIST"), ("fashion-mnist", "FashionMNIST"), ("cifar-10", "CIFAR10"), ("4", "CIFAR100")])
+def test_a_data_set_has_a_number_and_a_name(text, name):
+    assert resolve("--dataset", text).dataset == name
+
+
+WRONG_ANSWERS = ["x", "7", "", "-1", "1.0", "10", "MNIST 1", "\x00"]
+
+
+@pytest.mark.parametrize("text", WRONG_ANSWERS)
+def test_no_other_text_is_a_data_set(text):
+    message = refusal(resolve, "--dataset=" + text)
+    assert repr(text) in message and f"0 to {len(config.DATASETS) - 1}" in message
+
+
+@pytest.mark.parametrize("arguments, parts", [
+    (["--total-epoch", "3"], ["--total-epoch"]),
+    (["--total-epochs"], ["--total-epochs"]),
+    (["--total-epochs", "x"], ["--total-epochs", "'x'"]),
+    (["--total-epochs", "1.5"], ["--total-epochs", "'1.5'"]),
+    (["--total-epochs", "0"], ["--total-epochs", "= 0", "1 or more"]),
+    (["--prune-percent", "100"], ["--prune-percent", "100", "above 0 and below 100"]),
+    (["--lambda-max", "nan"], ["--lambda-max", "nan", "0 or more"]),
+    (["--hidden-widths", "50-0"], ["--hidden-widths", "[50, 0]", "1 to 65536"]),
+    (["--hidden-widths", "50,30"], ["--hidden-widths", "'50,30'"]),
+    (["--hidden-widths", ""], ["--hidden-widths", "[]", "at least one"]),
+    (["--pruning", "best"], ["--pruning", "'best'", "contribution"]),
+    (["mnist"], ["mnist"]),
+])
+def test_a_wrong_flag_is_named(arguments, parts):
+    message = refusal(resolve, "--dataset", "1", *arguments)
+    assert all(part in message for part in parts), message
+
+
+def test_help_survives_a_percent_sign_in_a_value(load, monkeypatch, capsys):
+    load("dataset_folder = '100% mine'")
+    monkeypatch.setitem(sys.modules, "constants", sys.modules["trial"])
+    with pytest.raises(SystemExit) as end:
+        resolve("-h")
+    assert end.value.code == 0 and "100% mine" in " ".join(capsys.readouterr().out.split())
+
+
+# ---- which run ----
+
+@pytest.mark.parametrize("initial, pruning", [(3, "random"), (4, "none"), (5, "none")])
+def test_without_an_epoch_to_prune_in_there_is_no_pruning(initial, pruning):
+    arguments = ["--dataset", "0", "--total-epochs", "4", "--initial-iterations", str(initial)]
+    assert resolve("--pruning", "random", *arguments).pruning == pruning
+    if pruning == "none":
+        message = refusal(resolve, "--compare", *arguments)
+        assert "--compare" in message and f"initial_iterations = {initial}" in message
+    else:
+        assert resolve("--compare", *arguments).compare
+
+
+class Loading(Exception):
+    """Raised in the place of the data set's loading; holds the settings that reached it."""
+
+
+@pytest.fixture
+def stop_at_loading(monkeypatch):
+    def stop(settings, device):
+        raise Loading(settings)
+    monkeypatch.setattr(data, "load", stop)
+
+
+@pytest.mark.parametrize("by_contribution, pruning", [(True, "contribution"), (False, "random")])
+def test_the_switch_in_ranking_chooses_the_arm(monkeypatch, drive, stop_at_loading, by_contribution, pruning):
+    monkeypatch.setattr(ranking, "contribBasedPruning", by_contribution)
+    with pytest.raises(Loading) as reached:
+        drive("--dataset", "0")
+    assert reached.value.args[0].pruning == pruning
+
+
+def test_constants_are_checked_before_anything_is_asked_or_loaded(monkeypatch, drive, stop_at_loading):
+    values = dict(vars(importlib.import_module("constants")), momentun=0.9)
+    monkeypatch.setitem(sys.modules, "constants", types.SimpleNamespace(**values))
+    status, out, err = drive()
+    assert (status, out) == (2, "")
+    assert err.startswith("driver.py: constants.py: unknown name momentun;") and err.count("\n") == 1
+
+
+# ---- the menu ----
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def answer(monkeypatch, answers, stdin):
+    """Let the menu read `answers`, texts or exceptions; returns the list of those not yet read."""
+    left = list(answers)
+
+    def read(prompt=""):
+        text = left.pop(0)
+        if isinstance(text, type):
+            raise text()
+        return text
+    monkeypatch.setattr(builtins, "input", read)
+    monkeypatch.setattr(sys, "stdin", stdin)
+    return left
+
+
+def test_the_menu_shows_every_data_set(monkeypatch, capsys):
+    answer(monkeypatch, ["3"], io.StringIO())
+    assert resolve().dataset == "CIFAR10"
+    shown = capsys.readouterr().out.splitlines()
+    for number, name in enumerate(config.DATASETS):
+        assert any(line.split()[:2] == [str(number), name] for line in shown)
+
+
+@pytest.mark.parametrize("text", WRONG_ANSWERS)
+def test_a_terminal_is_told_why_and_asked_again(monkeypatch, capsys, text):
+    left = answer(monkeypatch, [text, text, "0"], Terminal())
+    assert resolve().dataset == "Digits" and left == []
+    assert [line for line in capsys.readouterr().out.splitlines() if "no data set" in line] \
+        == [refusal(config.find_dataset, text)] * 2
+
+
+@pytest.mark.parametrize("text", WRONG_ANSWERS)
+def test_a_pipe_is_told_why_once(monkeypatch, text):
+    left = answer(monkeypatch, [text, "0"], io.StringIO())
+    assert "no data set" in refusal(resolve) and left == ["0"]
+
+
+@pytest.mark.parametrize("stdin", [io.StringIO(), Terminal()], ids=["pipe", "terminal"])
+def test_the_end_of_input_ends_the_menu(monkeypatch, stdin):
+    answer(monkeypatch, [EOFError], stdin)
+    assert "--dataset" in refusal(resolve)
+
+
+@pytest.mark.parametrize("stdin", [io.TextIOWrapper(io.BytesIO(b"\xff\n"), "utf-8"), None],
+                         ids=["bytes that are no text", "closed"])
+def test_a_stdin_that_cannot_be_read_ends_the_menu(monkeypatch, stdin):
+    monkeypatch.setattr(sys, "stdin", stdin)
+    assert "data set" in refusal(resolve)
