@@ -36,14 +36,14 @@ SETTINGS = {
 
 # Every name that a data set's table holds.
 TABLE_SETTINGS = {
-    "hidden_widths": Setting(list, "a list of at least one width, each 1 to 65536",
-                             lambda widths: widths and 1 <= min(widths) <= max(widths) <= 65536,
-                             "neurons of each hidden layer"),
+    "hidden_widths": Setting(list, "a list of at least one width, each 1 to 8192",
+                             lambda widths: widths and 1 <= min(widths) <= max(widths) <= 8192,
+                             "neurons of each hidden layer, written 50-30"),
     "conv_widths": Setting(list, "a list of at most 4 widths, each 1 to 4096",
                            lambda widths: len(widths) <= 4 and all(1 <= width <= 4096 for width in widths),
-                           "filters of each convolution"),
+                           "filters of each convolution, written 16-32, - for none"),
     "batch_size": Setting(int, "1 to 1000000", lambda n: 1 <= n <= 10 ** 6, "images a step"),
-    "learning_rate": Setting(float, "above 0", lambda x: 0 < x < float("inf"), "step size of SGD"),
+    "learning_rate": Setting(float, "above 0, at most 1e38", lambda x: 0 < x <= 1e38, "step size of SGD"),
     "momentum": Setting(float, "0 to below 1", lambda x: 0 <= x < 1, "momentum of SGD"),
     "mean": Setting(float, "a number", lambda x: abs(x) < float("inf"), "pixels become (pixel - mean) / std"),
     "std": Setting(float, "above 0", lambda x: 0 < x < float("inf"), "pixels become (pixel - mean) / std"),
@@ -57,7 +57,7 @@ class UserError(Exception):
 
 
 def run_command(main):
-    """Run `main`; end with status 2 and one line for what the user can mend, 130 for Ctrl-C, never a traceback."""
+    """Run `main`; end with status 2 and one line for what the user can mend, 130 for Ctrl-C."""
     if sys.stdout:
         sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may hold what a terminal cannot show
     try:
@@ -84,9 +84,11 @@ def load_constants(module_name="constants"):
     """The public names of constants.py as a dict, each of them known, of its type and within its legal values."""
     try:
         module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise UserError(f"{module_name}.py: {error}")
     except Exception as error:  # whatever a typing error in the file raises: its line says where
         line = getattr(error, "lineno", None) or last_line(error)
-        raise UserError(f"{module_name}.py, line {line}: {' '.join(str(error).split())}")
+        raise UserError(f"{module_name}.py, line {line}: {' '.join(str(getattr(error, 'msg', error)).split())}")
     found = {name: value for name, value in vars(module).items() if not name.startswith("_")}
     return check_names(found, SETTINGS, DATASETS, module_name + ".py")
 
@@ -140,13 +142,6 @@ class Parser(argparse.ArgumentParser):
         raise UserError(message + "; -h lists the flags")
 
 
-def flag_type(kind):
-    """What turns a flag's text into a value; a list is written 50-30 (and - for an empty one)."""
-    def widths(text):
-        return [int(width) for width in text.split("-") if width]
-    return widths if kind is list else kind
-
-
 def resolve(arguments, description, default_pruning, arms):
     """The checked configuration of one run: flags win over constants.py, the menu asks what neither says.
 
@@ -164,6 +159,9 @@ def resolve(arguments, description, default_pruning, arms):
             values[name] = value
         elif value is not None:
             values[name] = check_value(name, value, settings[name], "--" + name.replace("_", "-"))
+    if values["lambda_average"] == values["lambda_max"] == 0:
+        raise UserError("lambda_average and lambda_max are both 0, which ranks no neuron above another; legal: one "
+                        "above 0")
     if values["initial_iterations"] >= values["total_epochs"]:
         if values["compare"]:
             raise UserError(f"--compare: initial_iterations = {values['initial_iterations']} leaves no epoch to prune "
@@ -176,9 +174,10 @@ def make_parser(constants, settings, description, default_pruning, arms):
     parser = Parser(description=description, allow_abbrev=False)
     menu = ", ".join(f"{number} {name}" for number, name in enumerate(DATASETS))
     parser.add_argument("--dataset", help=f"number or name: {menu}; without it the menu asks")
-    parser.add_argument("--pruning", choices=arms, default=default_pruning,
-                        help=f"how neurons are chosen (now: {default_pruning})")
-    parser.add_argument("--compare", action="store_true", help=f"train {', '.join(arms)} from one shared start")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--pruning", choices=arms, default=default_pruning,
+                       help=f"how neurons are chosen (now: {default_pruning})")
+    which.add_argument("--compare", action="store_true", help=f"train {', '.join(arms)} from one shared start")
     for name, setting in settings.items():
         now = constants.get(name, "as in the data set's table")
         spellings = [name] + [other for other, known in OTHER_SPELLINGS.items() if known == name]
@@ -190,8 +189,8 @@ def make_parser(constants, settings, description, default_pruning, arms):
 
 
 def widths(text):
-    """The list that a flag writes as 50-30; an empty text is an empty list."""
-    return [int(width) for width in text.split("-") if text]
+    """The list that a flag writes as 50-30; - is the empty list."""
+    return [] if text in ("", "-") else [int(width) for width in text.split("-")]
 
 
 def find_dataset(text):

@@ -15,7 +15,7 @@ lambda_average = 1.0       # weight of the mean share in the next layer's inputs
 lambda_max = 0.0           # weight of the largest share, 0 or more; above 0 a round takes longer
 
 # ---- the run ----
-seed = 30                  # fixes the first weights, the batches and the random ranking, 0 or more
+seed = 30                  # fixes the first weights, the batches and the random ranking, 0 to 4294967295
 device = "auto"            # "auto", "cpu", "cuda" or "mps"
 holdout = 0                # training images held out and tested on in place of the test set, 0 to 10000
 
@@ -24,12 +24,12 @@ dataset_folder = "datasets"  # torchvision downloads into it
 log_folder = "logs"          # one folder a data set: text logs, networks, figures
 
 # ---- one table a data set ----
-# hidden_widths   neurons of each hidden Linear layer, 1 or more; these are ranked and pruned
-# conv_widths     filters of each 3x3 convolution, each with ReLU and 2x2 max-pooling; []: none; never pruned
-# batch_size      images a step, 1 or more
-# learning_rate   of SGD, above 0
+# hidden_widths   neurons of each hidden Linear layer, 1 to 8192; these are ranked and pruned
+# conv_widths     filters of each 3x3 convolution, 1 to 4096, with ReLU and 2x2 max-pooling; at most 4, never pruned
+# batch_size      images a step, 1 to 1000000
+# learning_rate   of SGD, above 0, at most 1e38
 # momentum        of SGD, from 0 to below 1
-# mean, std       pixels in [0, 1] become (pixel - mean) / std
+# mean, std       pixels in [0, 1] become (pixel - mean) / std, std above 0
 Digits = {
     "hidden_widths": [50, 30],
     "conv_widths": [],

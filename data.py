@@ -4,6 +4,7 @@ import functools
 import operator
 import os
 import sys
+from collections import namedtuple
 
 import torch
 
@@ -43,11 +44,7 @@ class Split:
             yield images.permute(0, 3, 1, 2).float().mul_(self.scale).sub_(self.shift), labels
 
 
-class Dataset:
-    """train and test are Splits; classes is the number of labels."""
-
-    def __init__(self, train, test, classes):
-        self.train, self.test, self.classes = train, test, classes
+Dataset = namedtuple("Dataset", "train test classes")  # two Splits and the number of labels
 
 
 def load(config, device):
@@ -88,8 +85,9 @@ def fetch(name, folder, train):
 
     kind = getattr(torchvision.datasets, name)
     where = os.path.join(folder, getattr(kind, "base_folder", os.path.join(name, "raw")))
-    for path in damaged_files(kind, where):
-        raise UserError(f"{path} is damaged; delete it and start again to download it anew")
+    damaged = next(damaged_files(kind, where), None)
+    if damaged:
+        raise UserError(f"{damaged} is damaged; delete it and start again to download it anew")
     try:
         with contextlib.redirect_stdout(sys.stderr):
             return kind(folder, train=train, download=True)

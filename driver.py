@@ -28,13 +28,14 @@ def main():
     arms = ARMS if settings.compare else [settings.pruning]
 
     torch.manual_seed(settings.seed)
+    torch.backends.cudnn.deterministic = True  # the same seed gives the same log on a GPU as well
     dataset = data.load(settings, device)
     network = {"image_shape": dataset.train.image_shape, "conv_widths": settings.conv_widths,
                "hidden_widths": settings.hidden_widths, "classes": dataset.classes}
     model = models.build(**network).to(device)
     optimizer = torch.optim.SGD(model.parameters(), lr=settings.learning_rate, momentum=settings.momentum)
 
-    header = {**vars(settings), "device": device.type, **training.environment(device)}
+    header = {**vars(settings), "pruning": ", ".join(arms), "device": device.type, **training.environment(device)}
     print(runlog.format_header(header), model, sep="")
     paths = [runlog.log_path(settings.log_folder, settings.dataset, arm) for arm in arms]
     logs = [runlog.create(path, {**header, "pruning": arm}) for arm, path in zip(arms, paths)]
@@ -42,7 +43,7 @@ def main():
     # The epochs before the first round are the same in every arm: they are trained once and stand in every log.
     start = training.Run(model, optimizer)
     shared = min(settings.initial_iterations, settings.total_epochs)
-    training.train(start, dataset, classify, settings, "none", shared, logs)
+    training.train(start, dataset, classify, settings, arms[0], shared, logs)
     for arm, path, log in zip(arms, paths, logs):
         run = copy.deepcopy(start)
         training.train(run, dataset, classify, settings, arm, settings.total_epochs, [log])

@@ -106,7 +106,7 @@ def read_logs(paths):
         try:
             log = runlog.parse_log(path)
             read.append((log, curves(log)))
-        except (runlog.LogError, config.UserError) as error:
+        except runlog.LogError as error:
             print(f"plot.py: {error}", file=sys.stderr)
     read.sort(key=lambda pair: [*ARMS, arm_of(pair[0])].index(arm_of(pair[0])))
     return [Line(*pair, *named) for pair, named in zip(read, name_arms([log for log, _ in read]))]
@@ -130,7 +130,10 @@ def describe(lines):
 def save(stem):
     """PNG and PDF without date and version, so that the same logs give the same bytes."""
     for extension, metadata in ((".png", {"Software": None}), (".pdf", {"CreationDate": None})):
-        pyplot.savefig(stem + extension, dpi=300, metadata=metadata)
+        try:
+            pyplot.savefig(stem + extension, dpi=300, metadata=metadata)
+        except OSError as error:
+            raise config.UserError(f"{stem}{extension}: {error.strerror}")
         print(f"wrote {stem}{extension}")
 
 
@@ -169,13 +172,12 @@ def test_points(log):
 
 
 def neuron_points(log, last):
-    """The corners of a step line from epoch 0 to the last. Raises UserError for a header with illegal widths."""
+    """The corners of a step line from epoch 0 to the last."""
     rounds = [entry for entry in log.rounds if "widths" in entry.before]
     if rounds:
         widths = rounds[0].before["widths"]
     elif "hidden_widths" in log.header:
-        widths = config.check_value("hidden_widths", log.header["hidden_widths"],
-                                    config.TABLE_SETTINGS["hidden_widths"], log.path)
+        widths = log.header["hidden_widths"]
     else:
         return []
     points = [(0, sum(widths))] + [(entry.epoch, sum(entry.after["widths"])) for entry in rounds]

@@ -7,7 +7,7 @@ part of a batch line and appears on no other line. Every other line begins with 
     Epoch: 1, Batch: 0, Loss: 2.309448719024658, Accuracy: 11.279296875%
     After epoch 1: training loss 0.8, training accuracy 76.1%, test loss 0.4, test accuracy 88.6%, time 0.3 s
     Round 1 after epoch 30: widths 50-30 => 45-27, neurons 80 => 72, ..., time 0.1 s
-    Summary: epochs 100, rounds 7, widths 24-14, ..., time 21.3 s
+    Summary: epochs 100, rounds 7, widths 22-12, ..., time 21.3 s
 
 Logs of other programs that hold only batch lines are read too, also where their epochs restart at 1 after a round.
 """
@@ -16,7 +16,9 @@ import os
 import re
 from collections import namedtuple
 
-# The file of an arm is named as the published logs are; "worst" is the historic name of the randomised arm.
+from config import UserError
+
+# The published logs' names of the first three arms; "worst" is the historic name of the randomised one.
 FILE_WORDS = {"none": "withoutPruning", "contribution": "withPruning", "random": "worstPruning"}
 
 Batch = namedtuple("Batch", "epoch batch loss accuracy")           # accuracy in percent
@@ -38,7 +40,10 @@ def format_header(values):
 
 
 def parse_header(log, name, literal):
-    log.header[name] = ast.literal_eval(literal)
+    value = ast.literal_eval(literal)
+    if name == "hidden_widths" and not (value and all(type(width) is int and width > 0 for width in value)):
+        raise ValueError("widths are counts of neurons")
+    log.header[name] = value
 
 
 def format_batch(epoch, batch, loss, accuracy):
@@ -100,7 +105,7 @@ def format_value(name, value):
 
 def parse_value(name, text):
     if name == "widths":
-        return [int(re.fullmatch(COUNT, width).group()) for width in text.split("-")]
+        return [int(re.fullmatch(r"[1-9]\d{0,8}", width).group()) for width in text.split("-")]
     return int(text) if text.isdigit() else float(text)
 
 
@@ -109,16 +114,16 @@ def parse_value(name, text):
 COUNT = r"(\d{1,9})"
 NUMBER = r"[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|nan|inf)"
 Kind = namedtuple("Kind", "start pattern parse example")
-BATCH = Kind("Epoch", rf"Epoch: {COUNT}, Batch: {COUNT}, Loss: ({NUMBER}), Accuracy: ({NUMBER})%", parse_batch,
+BATCH = Kind("Epoch:", rf"Epoch: {COUNT}, Batch: {COUNT}, Loss: ({NUMBER}), Accuracy: ({NUMBER})%", parse_batch,
              "Epoch: 1, Batch: 0, Loss: 2.3094, Accuracy: 11.279%")
 KINDS = [
     BATCH,
-    Kind("# ", r"# (\w+) = (.+)", parse_header, "# seed = 30"),
-    Kind("After", rf"After epoch {COUNT}: (.+, time \S+ s)", parse_epoch,
+    Kind(r"# \w+ =", r"# (\w+) = (.+)", parse_header, "# seed = 30"),
+    Kind("After epoch", rf"After epoch {COUNT}: (.+, time \S+ s)", parse_epoch,
          "After epoch 1: test accuracy 88.6%, time 0.3 s"),
-    Kind("Round", rf"Round {COUNT} after epoch {COUNT}: (.+, time \S+ s)", parse_round,
+    Kind(r"Round \S+ after", rf"Round {COUNT} after epoch {COUNT}: (.+, time \S+ s)", parse_round,
          "Round 1 after epoch 30: widths 50-30 => 45-27, time 0.1 s"),
-    Kind("Summary", r"Summary: (.+, time \S+ s)", parse_summary, "Summary: epochs 100, time 21.3 s"),
+    Kind("Summary:", r"Summary: (.+, time \S+ s)", parse_summary, "Summary: epochs 100, time 21.3 s"),
 ]
 
 
@@ -143,7 +148,7 @@ def parse_log(path):
 def parse_line(log, number, line):
     text = line.strip()
     cut = text and not line.endswith("\n")
-    kind = next((kind for kind in KINDS if text.startswith(kind.start)), None)
+    kind = next((kind for kind in KINDS if re.match(kind.start, text)), None)
     if kind is None and (cut or "Accuracy" in text or "Batch" in text):
         kind = BATCH  # what it was meant to be
     if kind is None:
@@ -173,7 +178,7 @@ def clock(batches):
 
 def log_path(folder, dataset, arm, prefix="training_log"):
     """`logs/MNIST/training_logwithPruning.txt` for the arm "contribution" on MNIST."""
-    return os.path.join(folder, dataset, f"{prefix}{FILE_WORDS[arm]}.txt")
+    return os.path.join(folder, dataset, f"{prefix}{FILE_WORDS.get(arm, arm + 'Pruning')}.txt")
 
 
 def network_path(path):
@@ -186,9 +191,18 @@ def create(path, header):
     os.makedirs(os.path.dirname(path), exist_ok=True)
     keep_earlier(path)
     log = open(path, "x", encoding="utf-8", newline="\n")
-    log.write(format_header(header))
-    log.flush()
+    write([log], format_header(header))
     return log
+
+
+def write(logs, text):
+    """Write to all the logs and flush, so that a run that is killed keeps what it had. Raises UserError."""
+    for log in logs:
+        try:
+            log.write(text)
+            log.flush()
+        except OSError as error:
+            raise UserError(f"{log.name}: {error.strerror}; what was written before is kept")
 
 
 def keep_earlier(path):

@@ -1,4 +1,5 @@
 """Train a network epoch by epoch, with a round of ranking and removal where the schedule has one."""
+import contextlib
 import io
 import math
 import os
@@ -43,7 +44,7 @@ class Run:
 def train(run, data, objective, config, arm, last_epoch, logs):
     """Train up to and including `last_epoch`, with the rounds of the arm; every line goes to all of `logs`.
 
-    objective: (model, images, labels) -> {measure: mean over the batch}, of which "loss" is minimised.
+    objective: (model, images, labels) -> {"loss": to be minimised, "accuracy": percent}, means over the batch.
     arm: a name in ranking.CRITERIA, or "none". Raises UserError where the loss is not finite.
     """
     schedule = [] if arm == "none" else rounds(config)
@@ -51,7 +52,7 @@ def train(run, data, objective, config, arm, last_epoch, logs):
     with tqdm(total=(last_epoch - run.epoch) * batches, unit="batch", disable=None, leave=False) as bar:
         while run.epoch < last_epoch:
             started = time.perf_counter()
-            if run.epoch in schedule[run.rounds:]:
+            if run.epoch in schedule:
                 prune(run, data, objective, config, arm, logs)
             widths = runlog.format_value("widths", models.widths(run.model))
             bar.set_description(f"{arm} {run.epoch + 1}/{config.total_epochs} {widths}")
@@ -89,22 +90,22 @@ def train_epoch(run, data, objective, config, logs, bar):
     if not all(map(math.isfinite, results.values())):
         raise not_finite(epoch, len(history) - 1, config)
     run.epoch = epoch
-    write(logs, runlog.format_epoch(epoch, {**results, "time": time.perf_counter() - started}))
+    runlog.write(logs, runlog.format_epoch(epoch, {**results, "time": time.perf_counter() - started}))
 
 
 def write_batches(logs, epoch, history, config):
     """Log every tenth batch of `history`, (batches, 2) of loss and accuracy, up to the first that is not finite."""
     broken = (~history.isfinite()).any(1).nonzero().flatten().tolist()
     finite = history[:broken[0]] if broken else history
-    write(logs, "".join(runlog.format_batch(epoch, number * LOG_EVERY, *measures)
+    runlog.write(logs, "".join(runlog.format_batch(epoch, number * LOG_EVERY, *measures)
                         for number, measures in enumerate(finite[::LOG_EVERY].tolist())))
     if broken:
         raise not_finite(epoch, broken[0], config)
 
 
 def not_finite(epoch, batch, config):
-    return UserError(f"the loss is not finite at epoch {epoch}, batch {batch}; take a learning_rate below "
-                     f"{config.learning_rate}; the log keeps what came before")
+    return UserError(f"the loss is not finite at epoch {epoch}, batch {batch}; the log keeps what came before; a lower "
+                     f"learning_rate may help (now: {config.learning_rate})")
 
 
 def prune(run, data, objective, config, arm, logs):
@@ -119,8 +120,8 @@ def prune(run, data, objective, config, arm, logs):
     seconds = time.perf_counter() - started  # of ranking and removal alone
     run.rounds += 1
     line = runlog.format_round(run.rounds, run.epoch, before, describe(run.model, data, objective), seconds)
-    write(logs, line)
-    tqdm.write(line, end="")
+    runlog.write(logs, line)
+    tqdm.write(f"{arm}: {line}", end="")
 
 
 def describe(model, data, objective):
@@ -144,21 +145,11 @@ def evaluate(model, split, objective, prefix):
 def finish(run, data, objective, logs):
     """Log the summary of a finished run and return it; its `time` counts epochs and rounds, the shared start too."""
     summary = {"epochs": run.epoch, "rounds": run.rounds, **describe(run.model, data, objective), "time": run.seconds}
-    write(logs, runlog.format_summary(summary))
+    runlog.write(logs, runlog.format_summary(summary))
     return summary
 
 
 # ---- files ----
-
-def write(logs, text):
-    """Write to all the logs and flush, so that a run that is killed keeps what it had."""
-    for log in logs:
-        try:
-            log.write(text)
-            log.flush()
-        except OSError as error:
-            raise UserError(f"{log.name}: {error.strerror}; what was written before is kept")
-
 
 def save(path, network, model):
     """Save sizes and weights for torch.load(path, weights_only=True); the old file stays until the new one is whole.
@@ -172,6 +163,8 @@ def save(path, network, model):
             file.write(content.getvalue())
         os.replace(path + ".part", path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            os.remove(path + ".part")
         raise UserError(f"{path}: could not be written ({error.strerror})")
 
 
@@ -190,9 +183,9 @@ def pick_device(name):
 
 def environment(device):
     """What the head of a log says about the moment, the versions, the machine and the commit of this code."""
-    on_gpu = device.type == "cuda"
+    machine = torch.cuda.get_device_name() if device.type == "cuda" else processor_name()
     return {"started": time.strftime("%Y-%m-%d %H:%M:%S"), "python": platform.python_version(),
-            "torch": torch.__version__, "machine": torch.cuda.get_device_name() if on_gpu else processor_name(),
+            "torch": torch.__version__, "numpy": np.__version__, "machine": machine,
             "threads": torch.get_num_threads(), "commit": commit()}
 
 

@@ -170,7 +170,7 @@ def test_no_other_text_is_a_data_set(text):
     (["--total-epochs", "0"], ["--total-epochs", "= 0", "1 or more"]),
     (["--prune-percent", "100"], ["--prune-percent", "100", "above 0 and below 100"]),
     (["--lambda-max", "nan"], ["--lambda-max", "nan", "0 or more"]),
-    (["--hidden-widths", "50-0"], ["--hidden-widths", "[50, 0]", "1 to 65536"]),
+    (["--hidden-widths", "50-0"], ["--hidden-widths", "[50, 0]", "1 to 8192"]),
     (["--hidden-widths", "50,30"], ["--hidden-widths", "'50,30'"]),
     (["--hidden-widths", ""], ["--hidden-widths", "[]", "at least one"]),
     (["--pruning", "best"], ["--pruning", "'best'", "contribution"]),
@@ -283,3 +283,15 @@ def test_the_end_of_input_ends_the_menu(monkeypatch, stdin):
 def test_a_stdin_that_cannot_be_read_ends_the_menu(monkeypatch, stdin):
     monkeypatch.setattr(sys, "stdin", stdin)
     assert "data set" in refusal(resolve)
+
+
+def test_two_lambdas_of_zero_rank_nothing_and_are_refused():
+    assert "lambda_max" in refusal(resolve, "--dataset", "1", "--lambda-average", "0", "--lambda-max", "0")
+
+
+def test_a_dash_is_the_empty_list():
+    assert resolve("--dataset", "3", "--conv-widths", "-").conv_widths == []
+
+
+def test_pruning_and_compare_exclude_each_other():
+    assert "not allowed with" in refusal(resolve, "--dataset", "1", "--pruning", "random", "--compare")

@@ -21,6 +21,7 @@ import config
 import data
 import driver
 import models
+import ranking
 import runlog
 import training
 
@@ -318,3 +319,14 @@ def test_the_menu_can_be_left(tmp_path, key):
     assert status == 2, screen
     assert "driver.py: no data set chosen" in screen.splitlines()[-1] and "Traceback" not in screen
     assert files_in(tmp_path) == []
+
+
+def test_a_further_criterion_is_one_more_function(tmp_path, monkeypatch):
+    monkeypatch.setitem(ranking.CRITERIA, "last", lambda group, activations, options: -torch.arange(
+        group.producer.out_features, dtype=torch.float64))
+    monkeypatch.setattr(driver, "ARMS", ["none", *ranking.CRITERIA])
+    monkeypatch.setattr("sys.argv", ["driver.py", "--dataset", "0", "--pruning", "last", "--total-epochs", "2",
+                                     "--initial-iterations", "1", "--log-folder", str(tmp_path)])
+    driver.main()
+    log = runlog.parse_log(str(tmp_path / "Digits" / "training_loglastPruning.txt"))
+    assert log.header["pruning"] == "last" and log.summary["widths"] == [45, 27]
