@@ -1,10 +1,15 @@
-"""Shared fixtures: tiny data sets in their real on-disk formats, and two ways to run driver.py."""
+"""Shared fixtures: tiny data sets in their real on-disk formats, and ways to run the programs."""
+import fcntl
 import hashlib
 import os
 import pickle
+import pty
+import select
 import struct
 import subprocess
 import sys
+import termios
+import time
 import urllib.error
 import urllib.request
 
@@ -14,6 +19,7 @@ import pytest
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # For a process of its own: one thread, and a proxy that nothing listens at, so that no download leaves the machine.
 ENVIRONMENT = dict(os.environ, OMP_NUM_THREADS="1", http_proxy="http://127.0.0.1:9", https_proxy="http://127.0.0.1:9")
+PROMPT = b"Number of the data set: "
 sys.path.insert(0, ROOT)
 
 
@@ -127,3 +133,35 @@ def dump(folder, name, content):
         file.write(pickle.dumps(content, protocol=2))
     with open(os.path.join(folder, name), "rb") as file:
         return hashlib.md5(file.read()).hexdigest()
+
+
+def type_at_terminal(folder, arguments, answers, seconds=60):
+    """Run a program at a real terminal, typing an answer each time the menu asks; returns (exit status, the screen).
+
+    arguments: the program's file in the repository and its flags.
+    """
+    ours, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
+    program = subprocess.Popen([sys.executable, os.path.join(ROOT, arguments[0]), *arguments[1:]], cwd=str(folder),
+                               env=ENVIRONMENT, stdin=its, stdout=its, stderr=its, start_new_session=True,
+                               preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+    os.close(its)
+    screen, asked, end = b"", 0, time.monotonic() + seconds
+    try:
+        while time.monotonic() < end:
+            ready = select.select([ours], [], [], 2)[0]
+            if ready:
+                try:
+                    screen += os.read(ours, 65536)
+                except OSError:  # how a terminal says that the program has gone
+                    break
+            asks = asked < screen.count(PROMPT) and asked < len(answers)
+            # Typed again where the menu waits on: Python misses a Ctrl-C in the moment before it reads.
+            if asks or (not ready and screen.rstrip(b"^C").endswith(PROMPT)):
+                asked += asks
+                os.write(ours, answers[asked - 1])
+        return program.wait(timeout=max(1, end - time.monotonic())), screen.decode().replace("\r\n", "\n")
+    finally:
+        program.kill()
+        program.wait()
+        os.close(ours)

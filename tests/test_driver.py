@@ -1,21 +1,16 @@
 """driver.py as a whole program: at a prompt, through a pipe, interrupted, and the logs and networks it leaves."""
-import fcntl
 import os
 import platform
-import pty
 import re
-import select
 import signal
-import struct
 import subprocess
 import sys
-import termios
 import time
 from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import ENVIRONMENT, ROOT, run_driver
+from conftest import ENVIRONMENT, ROOT, run_driver, type_at_terminal
 
 import config
 import data
@@ -31,7 +26,6 @@ SHORT = ["--device", "cpu", "--total-epochs", "2", "--initial-iterations", "1", 
 TINY = ["--dataset", "1", "--device", "cpu", "--batch-size", "5", "--hidden-widths", "10-6", "--learning-rate", "0.1",
         "--momentum", "0", "--prune-percent", "10",
         "--total-epochs", "3", "--initial-iterations", "1", "--increment", "1"]
-PROMPT = b"Number of the data set: "
 BAR = re.compile(r"\d+%\|")
 
 
@@ -276,37 +270,8 @@ def wait_for(happened, seconds=60):
 
 # ---- a terminal ----
 
-def type_at_terminal(folder, arguments, answers, seconds=60):
-    """Run driver.py at a real terminal, typing an answer each time the menu asks; returns (exit status, the screen)."""
-    ours, its = pty.openpty()
-    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
-    program = subprocess.Popen([sys.executable, os.path.join(ROOT, "driver.py"), *arguments], cwd=str(folder),
-                               env=ENVIRONMENT, stdin=its, stdout=its, stderr=its, start_new_session=True,
-                               preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
-    os.close(its)
-    screen, asked, end = b"", 0, time.monotonic() + seconds
-    try:
-        while time.monotonic() < end:
-            ready = select.select([ours], [], [], 2)[0]
-            if ready:
-                try:
-                    screen += os.read(ours, 65536)
-                except OSError:  # how a terminal says that the program has gone
-                    break
-            asks = asked < screen.count(PROMPT) and asked < len(answers)
-            # Typed again where the menu waits on: Python misses a Ctrl-C in the moment before it reads.
-            if asks or (not ready and screen.rstrip(b"^C").endswith(PROMPT)):
-                asked += asks
-                os.write(ours, answers[asked - 1])
-        return program.wait(timeout=max(1, end - time.monotonic())), screen.decode().replace("\r\n", "\n")
-    finally:
-        program.kill()
-        program.wait()
-        os.close(ours)
-
-
 def test_a_terminal_is_asked_until_the_answer_is_a_data_set_and_shows_a_bar(tmp_path):
-    status, screen = type_at_terminal(tmp_path, SHORT, [b"x\n", b"7\n", b"\n", b"-1\n", b"0\n"])
+    status, screen = type_at_terminal(tmp_path, ["driver.py", *SHORT], [b"x\n", b"7\n", b"\n", b"-1\n", b"0\n"])
     assert status == 0, screen
     assert re.findall(r"^(.*) is no data set; .*0 to 4", screen, re.M) == ["'x'", "'7'", "''", "'-1'"]
     assert BAR.search(screen) and "contribution 2/2 45-27" in screen and "Traceback" not in screen
@@ -315,7 +280,7 @@ def test_a_terminal_is_asked_until_the_answer_is_a_data_set_and_shows_a_bar(tmp_
 
 @pytest.mark.parametrize("key", [b"\x04", b"\x03"], ids=["ctrl-d", "ctrl-c"])
 def test_the_menu_can_be_left(tmp_path, key):
-    status, screen = type_at_terminal(tmp_path, SHORT, [key])
+    status, screen = type_at_terminal(tmp_path, ["driver.py", *SHORT], [key])
     assert status == 2, screen
     assert "driver.py: no data set chosen" in screen.splitlines()[-1] and "Traceback" not in screen
     assert files_in(tmp_path) == []

@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from conftest import type_at_terminal
 from matplotlib import pyplot
 
 import config
@@ -350,3 +351,10 @@ def test_a_window_opens_only_with_show(write_arms, run, monkeypatch, blank):
     monkeypatch.setattr(pyplot, "get_backend", lambda: "agg")
     status, out, err = run(path, "--show")
     assert (status, len(err)) == (2, 1) and "no display" in err[0] and out[-1].startswith("wrote ")
+
+
+def test_at_a_terminal_it_writes_the_figure_and_opens_no_window(tmp_path, write_arms):
+    write_arms("logs/MNIST")
+    status, screen = type_at_terminal(tmp_path, ["plot.py", "logs/MNIST"], [])
+    assert status == 0 and "\x1b" not in screen
+    assert screen.splitlines()[-2:] == ["wrote logs/MNIST/comparison.png", "wrote logs/MNIST/comparison.pdf"]
