@@ -1,7 +1,7 @@
 """constants.py, the flags and the menu become one checked configuration.
 
-`resolve` is the only door: it returns an argparse.Namespace with a value for every name in SETTINGS and
-TABLE_SETTINGS, or raises UserError with one line that says what is wrong and what is legal.
+`resolve` is the only door: it returns an argparse.Namespace with a value for every name in SETTINGS and in the tables
+of the program, or raises UserError with one line that says what is wrong and what is legal.
 """
 import argparse
 import difflib
@@ -10,7 +10,7 @@ import os
 import sys
 from collections import namedtuple
 
-DATASETS = ["Digits", "MNIST", "FashionMNIST", "CIFAR10", "CIFAR100"]  # the menu's numbers are the positions
+DATASETS = ["Digits", "MNIST", "FashionMNIST", "CIFAR10", "CIFAR100", "CelebA"]  # the menu's numbers: the positions
 NOTES = {"Digits": " (rendered offline, needs no download)"}
 
 Setting = namedtuple("Setting", "kind legal is_legal meaning")
@@ -34,8 +34,10 @@ SETTINGS = {
     "log_folder": Setting(str, "a folder", bool, "where logs, networks and figures go"),
 }
 
-# Every name that a data set's table holds.
-TABLE_SETTINGS = {
+SCHEDULE = ["total_epochs", "initial_iterations", "increment"]  # each program has these of its own
+
+# Every name that a data set's table holds: for both programs, for driver.py and for vae.py.
+COMMON_TABLE = {
     "hidden_widths": Setting(list, "a list of at least one width, each 1 to 8192",
                              lambda widths: widths and 1 <= min(widths) <= max(widths) <= 8192,
                              "neurons of each hidden layer, written 50-30"),
@@ -43,11 +45,27 @@ TABLE_SETTINGS = {
                            lambda widths: len(widths) <= 4 and all(1 <= width <= 4096 for width in widths),
                            "filters of each convolution, written 16-32, - for none"),
     "batch_size": Setting(int, "1 to 1000000", lambda n: 1 <= n <= 10 ** 6, "images a step"),
-    "learning_rate": Setting(float, "above 0, at most 1e38", lambda x: 0 < x <= 1e38, "step size of SGD"),
+    "learning_rate": Setting(float, "above 0, at most 1e38", lambda x: 0 < x <= 1e38, "step size of the optimizer"),
+}
+CLASSIFIER_TABLE = {
+    **COMMON_TABLE,
     "momentum": Setting(float, "0 to below 1", lambda x: 0 <= x < 1, "momentum of SGD"),
     "mean": Setting(float, "a number", lambda x: abs(x) < float("inf"), "pixels become (pixel - mean) / std"),
     "std": Setting(float, "above 0", lambda x: 0 < x < float("inf"), "pixels become (pixel - mean) / std"),
 }
+VAE_TABLE = {
+    **COMMON_TABLE,
+    "hidden_widths": Setting(list, "a list of 2, 4, 6 ... widths, each 1 to 8192",
+                             lambda widths: widths and len(widths) % 2 == 0 and 1 <= min(widths) <= max(widths) <= 8192,
+                             "neurons of the encoder's hidden layers and of as many of the decoder, written 256-256"),
+    "latent": Setting(int, "1 to 8192", lambda n: 1 <= n <= 8192, "dimensions of the latent"),
+    "kld_weight": Setting(float, "0 or more", lambda x: 0 <= x < float("inf"), "loss = BCE + kld_weight * KLD"),
+}
+
+# prefix: of the program's own names in constants.py; datasets: its menu; table: what a data set's table holds.
+Program = namedtuple("Program", "prefix datasets table")
+CLASSIFIER = Program("", DATASETS[:5], CLASSIFIER_TABLE)
+VAE = Program("vae_", DATASETS, VAE_TABLE)
 
 OTHER_SPELLINGS = {"inital_iterations": "initial_iterations"}  # the historic spelling of the published constants.py
 
@@ -90,7 +108,9 @@ def load_constants(module_name="constants"):
         line = getattr(error, "lineno", None) or last_line(error)
         raise UserError(f"{module_name}.py, line {line}: {' '.join(str(getattr(error, 'msg', error)).split())}")
     found = {name: value for name, value in vars(module).items() if not name.startswith("_")}
-    return check_names(found, SETTINGS, DATASETS, module_name + ".py")
+    settings = {**SETTINGS, **{VAE.prefix + name: SETTINGS[name] for name in SCHEDULE}}
+    tables = {program.prefix + dataset: program.table for program in (CLASSIFIER, VAE) for dataset in program.datasets}
+    return check_names(found, settings, tables, module_name + ".py")
 
 
 def last_line(error):
@@ -101,7 +121,7 @@ def last_line(error):
 
 
 def check_names(found, settings, tables, where):
-    """Check a dict of values against `settings`; `tables` names the entries that are dicts of TABLE_SETTINGS."""
+    """Check a dict of values against `settings`; `tables` has the settings of the entries that are dicts themselves."""
     checked = {}
     for name, value in found.items():
         known = OTHER_SPELLINGS.get(name, name)
@@ -110,7 +130,7 @@ def check_names(found, settings, tables, where):
         if known in tables:
             if not isinstance(value, dict):
                 raise UserError(f"{where}: {name} = {value!r}; expected a table {{...}}")
-            checked[known] = check_names(value, TABLE_SETTINGS, [], f"{where}, {name}")
+            checked[known] = check_names(value, tables[known], {}, f"{where}, {name}")
         elif known in settings:
             checked[known] = check_value(known, value, settings[known], where)
         else:
@@ -142,18 +162,20 @@ class Parser(argparse.ArgumentParser):
         raise UserError(message + "; -h lists the flags")
 
 
-def resolve(arguments, description, default_pruning, arms):
+def resolve(arguments, description, program, default_pruning, arms):
     """The checked configuration of one run: flags win over constants.py, the menu asks what neither says.
 
-    arguments: the command line without the program's name. arms: the names that --pruning takes.
-    Raises UserError.
+    arguments: the command line without the program's name. program: CLASSIFIER or VAE. arms: the names that --pruning
+    takes. Raises UserError.
     """
     constants = load_constants()
-    settings = {**SETTINGS, **TABLE_SETTINGS}
-    flags = vars(make_parser(constants, settings, description, default_pruning, arms).parse_args(arguments))
+    values = {name: constants.get(program.prefix + name, constants[name]) for name in SETTINGS}
+    parser = make_parser(values, program, description, default_pruning, arms)
+    flags = vars(parser.parse_args(arguments))
     given = flags.pop("dataset")
-    dataset = ask_dataset() if given is None else find_dataset(given)
-    values = {**{name: constants[name] for name in SETTINGS}, **constants[dataset], "dataset": dataset}
+    dataset = ask_dataset(program.datasets) if given is None else find_dataset(given, program.datasets)
+    values.update(constants[program.prefix + dataset], dataset=dataset)
+    settings = {**SETTINGS, **program.table}
     for name, value in flags.items():
         if name not in settings:
             values[name] = value
@@ -164,22 +186,22 @@ def resolve(arguments, description, default_pruning, arms):
                         "above 0")
     if values["initial_iterations"] >= values["total_epochs"]:
         if values["compare"]:
-            raise UserError(f"--compare: initial_iterations = {values['initial_iterations']} leaves no epoch to prune "
-                            f"in; legal: below total_epochs = {values['total_epochs']}")
+            raise UserError(f"--compare: {program.prefix}initial_iterations = {values['initial_iterations']} leaves no "
+                            f"epoch to prune in; legal: below {program.prefix}total_epochs = {values['total_epochs']}")
         values["pruning"] = "none"
     return argparse.Namespace(**values)
 
 
-def make_parser(constants, settings, description, default_pruning, arms):
+def make_parser(values, program, description, default_pruning, arms):
     parser = Parser(description=description, allow_abbrev=False)
-    menu = ", ".join(f"{number} {name}" for number, name in enumerate(DATASETS))
+    menu = ", ".join(f"{number} {name}" for number, name in enumerate(program.datasets))
     parser.add_argument("--dataset", help=f"number or name: {menu}; without it the menu asks")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--pruning", choices=arms, default=default_pruning,
                        help=f"how neurons are chosen (now: {default_pruning})")
     which.add_argument("--compare", action="store_true", help=f"train {', '.join(arms)} from one shared start")
-    for name, setting in settings.items():
-        now = constants.get(name, "as in the data set's table")
+    for name, setting in {**SETTINGS, **program.table}.items():
+        now = values.get(name, "as in the data set's table")
         spellings = [name] + [other for other, known in OTHER_SPELLINGS.items() if known == name]
         parser.add_argument(*["--" + spelling.replace("_", "-") for spelling in spellings], dest=name,
                             type=widths if setting.kind is list else setting.kind,
@@ -193,28 +215,28 @@ def widths(text):
     return [] if text in ("", "-") else [int(width) for width in text.split("-")]
 
 
-def find_dataset(text):
-    """The name of the data set with this number or name, whatever its case and hyphens."""
+def find_dataset(text, datasets):
+    """The name of the one of `datasets` with this number or name, whatever its case and hyphens."""
     answer = text.strip().lower()
-    for number, name in enumerate(DATASETS):
+    for number, name in enumerate(datasets):
         if answer == str(number) or answer.replace("-", "") == name.lower():
             return name
-    raise UserError(f"{text!r} is no data set; expected a number from 0 to {len(DATASETS) - 1} or a name, "
-                    + ", ".join(DATASETS))
+    raise UserError(f"{text!r} is no data set; expected a number from 0 to {len(datasets) - 1} or a name, "
+                    + ", ".join(datasets))
 
 
-def ask_dataset():
+def ask_dataset(datasets):
     """Show the menu and read a number; a terminal is asked again until the answer is one."""
     print("Data sets:")
-    for number, name in enumerate(DATASETS):
+    for number, name in enumerate(datasets):
         print(f"  {number}  {name}{NOTES.get(name, '')}")
     while True:
         try:
-            return find_dataset(input("Number of the data set: "))
+            return find_dataset(input("Number of the data set: "), datasets)
         except UserError as error:
             if not sys.stdin.isatty():
                 raise
             print(error)
         except (EOFError, KeyboardInterrupt, OSError, RuntimeError, UnicodeDecodeError):  # ended, or no text
             print()
-            raise UserError(f"no data set chosen; enter a number, 0 to {len(DATASETS) - 1}, or use --dataset")
+            raise UserError(f"no data set chosen; enter a number, 0 to {len(datasets) - 1}, or use --dataset")

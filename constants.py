@@ -1,13 +1,20 @@
 """The values to change between runs: one a line, with its unit or legal values.
 
-Every value is checked when a program starts; `python driver.py -h` lists the flags that override them for one run.
-Contribution-based or randomised pruning is chosen by `contribBasedPruning` in ranking.py.
+Every value is checked when a program starts; `python driver.py -h` and `python vae.py -h` list the flags that override
+them for one run. Contribution-based or randomised pruning is chosen by `contribBasedPruning` in ranking.py, for both.
 """
 
-# ---- schedule ----
+# ---- schedule of driver.py ----
 total_epochs = 100         # epochs of training in all, 1 or more
 initial_iterations = 30    # epochs before the first pruning round, 1 or more; total_epochs or more: no pruning
 increment = 10             # epochs between two rounds, 1 or more
+
+# ---- schedule of vae.py ----
+vae_total_epochs = 30
+vae_initial_iterations = 6
+vae_increment = 6
+
+# ---- a round, in both ----
 prune_percent = 10         # percent of a layer's present neurons that a round removes, above 0 and below 100
 
 # ---- contribution: score = lambda_average * C_avg + lambda_max * C_max ----
@@ -23,7 +30,7 @@ holdout = 0                # training images held out and tested on in place of 
 dataset_folder = "datasets"  # torchvision downloads into it
 log_folder = "logs"          # one folder a data set: text logs, networks, figures
 
-# ---- one table a data set ----
+# ---- driver.py: one table a data set ----
 # hidden_widths   neurons of each hidden Linear layer, 1 to 8192; these are ranked and pruned
 # conv_widths     filters of each 3x3 convolution, 1 to 4096, with ReLU and 2x2 max-pooling; at most 4, never pruned
 # batch_size      images a step, 1 to 1000000
@@ -74,4 +81,62 @@ CIFAR100 = {
     "momentum": 0.0,         # published: 0
     "mean": 0.5,
     "std": 0.5,
+}
+
+# ---- vae.py: one table a data set ----
+# hidden_widths   neurons of the encoder's hidden Linear layers, then of as many of the decoder, 1 to 8192; these are
+#                 ranked and pruned
+# conv_widths     filters of each 4x4 convolution of stride 2, 1 to 4096; the decoder has the same in reverse; at most
+#                 4, each halves the image; never pruned
+# latent          dimensions of the latent, 1 to 8192; never pruned
+# batch_size      images a step, 1 to 1000000
+# learning_rate   of Adam, above 0, at most 1e38
+# kld_weight      loss = BCE + kld_weight * KLD, 0 or more
+vae_Digits = {
+    "hidden_widths": [128, 256, 256, 128],
+    "conv_widths": [8, 16],
+    "latent": 10,
+    "batch_size": 32,
+    "learning_rate": 0.001,
+    "kld_weight": 1.0,
+}
+vae_MNIST = {
+    "hidden_widths": [256, 512, 512, 256],
+    "conv_widths": [16, 32],
+    "latent": 20,
+    "batch_size": 128,
+    "learning_rate": 0.001,
+    "kld_weight": 1.0,
+}
+vae_FashionMNIST = {
+    "hidden_widths": [256, 512, 512, 256],
+    "conv_widths": [16, 32],
+    "latent": 20,
+    "batch_size": 128,
+    "learning_rate": 0.001,
+    "kld_weight": 1.0,
+}
+vae_CIFAR10 = {
+    "hidden_widths": [256, 512, 512, 256],
+    "conv_widths": [16, 32],
+    "latent": 64,
+    "batch_size": 128,
+    "learning_rate": 0.001,
+    "kld_weight": 1.0,
+}
+vae_CIFAR100 = {
+    "hidden_widths": [256, 512, 512, 256],
+    "conv_widths": [16, 32],
+    "latent": 64,
+    "batch_size": 128,
+    "learning_rate": 0.001,
+    "kld_weight": 1.0,
+}
+vae_CelebA = {               # the published network and values
+    "hidden_widths": [2048, 4096, 4096, 2048],
+    "conv_widths": [32, 64],
+    "latent": 100,
+    "batch_size": 64,
+    "learning_rate": 0.001,
+    "kld_weight": 1.0,
 }

@@ -5,24 +5,30 @@ import operator
 import os
 import sys
 from collections import namedtuple
+from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import torch
+from tqdm import tqdm
 
 import digits
+import runlog
 from config import UserError
 
 EVALUATION_BATCH = 1000  # images a forward pass where no gradient is needed
+FACE = 64  # pixels a side of CelebA's images
 
 
 class Split:
     """The images and labels of a training or test set.
 
     images: uint8 (N, height, width, channels), so that an image is one run of memory; labels: int64 (N,).
+    Pixels in [0, 1] become (pixel - mean) / std.
     """
 
-    def __init__(self, images, labels, config, device):
+    def __init__(self, images, labels, device, mean, std):
         self.images, self.labels = images.to(device), labels.to(device)
-        self.scale, self.shift = 1 / (255 * config.std), config.mean / config.std
+        self.scale, self.shift = 1 / (255 * std), mean / std
 
     def __len__(self):
         return len(self.labels)
@@ -44,10 +50,15 @@ class Split:
             yield images.permute(0, 3, 1, 2).float().mul_(self.scale).sub_(self.shift), labels
 
 
+    def image_batches(self):
+        """Yield the images of `batches` without the labels."""
+        return (images for images, labels in self.batches())
+
+
 Dataset = namedtuple("Dataset", "train test classes")  # two Splits and the number of labels
 
 
-def load(config, device):
+def load(config, device, mean, std):
     """The data set config.dataset with both splits on the device; config.holdout training images replace the test set.
 
     Downloads on first use. Raises UserError where that fails or where a file is damaged.
@@ -55,8 +66,12 @@ def load(config, device):
     if config.dataset == "Digits":
         (train_images, train_labels), (test_images, test_labels) = digits.render(12000, 0), digits.render(2000, 1)
         classes = 10
+    elif config.dataset == "CelebA":
+        train_images, test_images = (faces(config.dataset_folder, split) for split in ("train", "test"))
+        train_labels, test_labels = (torch.zeros(len(images)) for images in (train_images, test_images))
+        classes = 0
     else:
-        train, test = (fetch(config.dataset, config.dataset_folder, train) for train in (True, False))
+        train, test = (fetch(config.dataset, config.dataset_folder, train=train) for train in (True, False))
         (train_images, train_labels), (test_images, test_labels) = map(tensors, (train, test))
         classes = len(train.classes)
     if config.holdout:
@@ -64,8 +79,8 @@ def load(config, device):
         rest, held = order[config.holdout:], order[:config.holdout]
         test_images, test_labels = train_images[held], train_labels[held]
         train_images, train_labels = train_images[rest], train_labels[rest]
-    return Dataset(Split(train_images, train_labels, config, device), Split(test_images, test_labels, config, device),
-                   classes)
+    return Dataset(Split(train_images, train_labels, device, mean, std),
+                   Split(test_images, test_labels, device, mean, std), classes)
 
 
 def tensors(dataset):
@@ -79,7 +94,7 @@ def tensors(dataset):
 
 # ---- torchvision ----
 
-def fetch(name, folder, train):
+def fetch(name, folder, **options):
     """The torchvision data set `name`, downloaded into `folder` first if it is not there."""
     import torchvision.datasets  # here, because its import takes a second that data set 0 does not need
 
@@ -90,10 +105,13 @@ def fetch(name, folder, train):
         raise UserError(f"{damaged} is damaged; delete it and start again to download it anew")
     try:
         with contextlib.redirect_stdout(sys.stderr):
-            return kind(folder, train=train, download=True)
+            return kind(folder, download=True, **options)
     except Exception as error:  # whatever the network, the disk or torchvision's reader says
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
-        raise UserError(f"{name} could not be read from or downloaded to {where} ({reason}); put its files there, or "
+        files = "its files"
+        if name == "CelebA":
+            files = ", ".join(checksums(kind)) + " and the unpacked folder img_align_celeba by hand"
+        raise UserError(f"{name} could not be read from or downloaded to {where} ({reason}); put {files} there, or "
                         "take data set 0, Digits, which needs no network")
 
 
@@ -101,16 +119,23 @@ def damaged_files(kind, where):
     """Yield the files of a torchvision data set that are there but are not whole."""
     from torchvision.datasets.utils import check_integrity
 
-    if hasattr(kind, "train_list"):  # CIFAR: torchvision knows the checksums of the unpacked files
-        for name, checksum in [*kind.train_list, *kind.test_list, (kind.meta["filename"], kind.meta["md5"])]:
-            path = os.path.join(where, name)
-            if os.path.exists(path) and not check_integrity(path, checksum):
-                yield path
-    else:                            # MNIST: the unpacked files say how long they are
-        for url, _ in kind.resources:
-            path = os.path.join(where, os.path.basename(url)[:-len(".gz")])
-            if os.path.exists(path) and os.path.getsize(path) != idx_size(path):
-                yield path
+    for name, checksum in checksums(kind).items():
+        path = os.path.join(where, name)
+        if os.path.exists(path) and not check_integrity(path, checksum):
+            yield path
+    for url, _ in getattr(kind, "resources", []):  # MNIST: the unpacked files say how long they are
+        path = os.path.join(where, os.path.basename(url)[:-len(".gz")])
+        if os.path.exists(path) and os.path.getsize(path) != idx_size(path):
+            yield path
+
+
+def checksums(kind):
+    """{file: checksum} of the unpacked files whose checksums torchvision knows: CIFAR's and CelebA's."""
+    if hasattr(kind, "file_list"):
+        return {name: checksum for _, checksum, name in kind.file_list if name.endswith(".txt")}
+    if hasattr(kind, "train_list"):
+        return {**dict([*kind.train_list, *kind.test_list]), kind.meta["filename"]: kind.meta["md5"]}
+    return {}
 
 
 def idx_size(path):
@@ -120,3 +145,37 @@ def idx_size(path):
         dimensions = int.from_bytes(file.read(4), "big") % 256
         lengths = [int.from_bytes(file.read(4), "big") for _ in range(dimensions)]
     return 4 + 4 * dimensions + functools.reduce(operator.mul, lengths, 1)
+
+
+# ---- CelebA ----
+
+def faces(folder, split):
+    """CelebA's images as uint8 (N, 64, 64, 3), mapped from a file that is made the first time: they need no memory."""
+    path = os.path.join(folder, "celeba", f"{split}_{FACE}x{FACE}.npy")
+    if not os.path.exists(path):
+        write_faces(path, fetch("CelebA", folder, split=split))
+    try:
+        images = np.load(path, mmap_mode="c")
+    except (OSError, ValueError):
+        raise UserError(f"{path} is damaged; delete it and start again to make it anew")
+    return torch.from_numpy(images)
+
+
+def write_faces(path, dataset):
+    """Decode every image once, the shorter side resized to 64 pixels and the centre cropped."""
+    from torchvision import transforms
+
+    small = transforms.Compose([transforms.Resize(FACE), transforms.CenterCrop(FACE)])
+
+    def face(number):
+        try:
+            return np.asarray(small(dataset[number][0].convert("RGB"))).tobytes()
+        except OSError as error:
+            raise UserError(f"CelebA's image {dataset.filename[number]} cannot be read ({error}); unpack "
+                            "img_align_celeba.zip again")
+
+    header = {"descr": "|u1", "fortran_order": False, "shape": (len(dataset), FACE, FACE, 3)}
+    with runlog.whole_file(path) as file, ThreadPoolExecutor() as pool:
+        np.lib.format.write_array_header_1_0(file, header)
+        for start in tqdm(range(0, len(dataset), 1000), "resizing CelebA", unit="thousand", disable=None, leave=False):
+            file.writelines(pool.map(face, range(start, min(start + 1000, len(dataset)))))

@@ -27,7 +27,7 @@ class FeedForward(nn.Module):
         return self.layers[-1](x)
 
     def groups(self):
-        return [NeuronGroup(producer, [consumer]) for producer, consumer in zip(self.layers, self.layers[1:])]
+        return chain(self.layers)
 
 
 class CNN(nn.Module):
@@ -52,6 +52,62 @@ class CNN(nn.Module):
 
     def groups(self):
         return self.classifier.groups()
+
+
+class VAE(nn.Module):
+    """A variational autoencoder: 4x4 convolutions of stride 2 and linear layers down to the latent, the same back.
+
+    image_shape: (channels, height, width), both sides divisible by 2 ** len(conv_widths). hidden_widths: the hidden
+    layers of the encoder, then as many of the decoder. latent: dimensions of the latent. ReLU after every layer but
+    the mean, the log-variance and the last one; biases in the convolutions alone.
+    """
+
+    def __init__(self, image_shape, conv_widths, hidden_widths, latent):
+        super().__init__()
+        channels, height, width = image_shape
+        filters, halvings, half = [channels, *conv_widths], 2 ** len(conv_widths), len(hidden_widths) // 2
+        self.latent, self.inner_shape = latent, (filters[-1], height // halvings, width // halvings)
+        inner = filters[-1] * (height // halvings) * (width // halvings)
+        down, up = [inner, *hidden_widths[:half]], [latent, *hidden_widths[half:], inner]
+        self.convolutions = nn.ModuleList(nn.Conv2d(n, m, 4, 2, 1) for n, m in zip(filters, filters[1:]))
+        self.encoder = nn.ModuleList(nn.Linear(n, m, bias=False) for n, m in zip(down, down[1:]))
+        self.mean, self.logvar = (nn.Linear(down[-1], latent, bias=False) for _ in range(2))
+        self.decoder = nn.ModuleList(nn.Linear(n, m, bias=False) for n, m in zip(up, up[1:]))
+        filters.reverse()
+        self.deconvolutions = nn.ModuleList(nn.ConvTranspose2d(n, m, 4, 2, 1) for n, m in zip(filters, filters[1:]))
+
+    def forward(self, images, noise=0):
+        """(B, *image_shape) in [0, 1] and noise (B, latent), standard normal; 0 decodes the posterior mean.
+
+        Returns the logits of the pixels (B, *image_shape), the posterior's mean and its log-variance (B, latent).
+        """
+        mean, logvar = self.encode(images)
+        return self.decode(mean + noise * (logvar / 2).exp()), mean, logvar
+
+    def encode(self, x):
+        for convolution in self.convolutions:
+            x = convolution(x).relu()
+        x = x.flatten(1)
+        for layer in self.encoder:
+            x = layer(x).relu()
+        return self.mean(x), self.logvar(x)
+
+    def decode(self, x):
+        for layer in self.decoder[:-1]:
+            x = layer(x).relu()
+        x = self.decoder[-1](x).unflatten(1, self.inner_shape)
+        for deconvolution in self.deconvolutions:
+            x = deconvolution(x.relu())
+        return x
+
+    def groups(self):
+        latent = NeuronGroup(self.encoder[-1], [self.mean, self.logvar])
+        return [*chain(self.encoder), latent, *chain(self.decoder)]
+
+
+def chain(layers):
+    """The groups of consecutive layers, each of which feeds the next alone."""
+    return [NeuronGroup(producer, [consumer]) for producer, consumer in zip(layers, layers[1:])]
 
 
 def build(image_shape, conv_widths, hidden_widths, classes):

@@ -1,10 +1,10 @@
 """Rank the hidden neurons of a network by how much they contribute to the next layer, or at random.
 
-A criterion is one function (group, activations, options) -> scores of shape (N,), where rank 1 is the highest score and
-`activations()` returns the group's activations over the training set as a list of (F, N) blocks. A further criterion
-is one more such function, named in CRITERIA.
+A criterion is one function (groups, activations, options) -> scores, a tensor of shape (N,) a group, where rank 1 is the
+highest score. `activations()` runs the training set through the network and yields, batch by batch, a list of one
+(B, N) tensor a group. A further criterion is one more such function, named in CRITERIA.
 """
-import functools
+import contextlib
 from collections import namedtuple
 from fractions import Fraction
 
@@ -16,7 +16,7 @@ contribBasedPruning = True  # True: the neurons of least contribution go; False:
 Options = namedtuple("Options", "lambda_average lambda_max generator")
 
 
-def contribution(group, activations, options):
+def contribution(groups, activations, options):
     """lambda_average * C_avg + lambda_max * C_max of every neuron (equations 1 and 2 of the report).
 
     With a of shape (F, N) and W of shape (M, N), all consumers' rows together:
@@ -24,18 +24,21 @@ def contribution(group, activations, options):
         C_avg[k] = mean of ratio[f, j, k] over f and j;  C_max[k] = its maximum
     The (F, M, N) tensor is never made. In float64, where products of float32 numbers cannot underflow.
     """
-    weights = exact(torch.cat([consumer.weight.detach() for consumer in group.consumers])).abs()
-    total, maximum, passes = torch.zeros_like(weights[0]), torch.zeros_like(weights[0]), 0
-    for a in activations():
-        a = exact(a).abs()
-        sums = a @ weights.T                                         # (f, M), the denominators
-        inverse = torch.where(sums > 0, 1 / sums, torch.zeros_like(sums))
-        total += (inverse.T @ a * weights).sum(0)
-        if options.lambda_max > 0:
-            for j, row in enumerate(weights):
-                maximum = torch.max(maximum, (a * inverse[:, j:j + 1]).amax(0) * row)
+    weights = [exact(torch.cat([consumer.weight.detach() for consumer in group.consumers])).abs() for group in groups]
+    totals, maxima = ([torch.zeros_like(w[0]) for w in weights] for _ in range(2))
+    passes = 0
+    for blocks in activations():
+        for a, w, total, maximum in zip(map(exact, blocks), weights, totals, maxima):
+            a = a.abs()
+            sums = a @ w.T                                           # (F, M), the denominators
+            inverse = torch.where(sums > 0, 1 / sums, torch.zeros_like(sums))
+            total += (inverse.T @ a * w).sum(0)
+            if options.lambda_max > 0:
+                for j, row in enumerate(w):
+                    torch.max(maximum, (a * inverse[:, j:j + 1]).amax(0) * row, out=maximum)
         passes += len(a)
-    return options.lambda_average * total / (passes * len(weights)) + options.lambda_max * maximum
+    return [options.lambda_average * total / (passes * len(w)) + options.lambda_max * maximum
+            for w, total, maximum in zip(weights, totals, maxima)]
 
 
 def exact(tensor):
@@ -43,9 +46,10 @@ def exact(tensor):
     return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()
 
 
-def randomised(group, activations, options):
+def randomised(groups, activations, options):
     """Uniformly random scores: every set of neurons is equally likely to go."""
-    return torch.rand(group.producer.out_features, generator=options.generator, dtype=torch.float64)
+    return [torch.rand(group.producer.out_features, generator=options.generator, dtype=torch.float64)
+            for group in groups]
 
 
 CRITERIA = {"contribution": contribution, "random": randomised}
@@ -54,33 +58,39 @@ CRITERIA = {"contribution": contribution, "random": randomised}
 def survivors(model, batches, criterion, options, prune_percent):
     """Rank every group of the model and say which neurons stay: one ascending int64 tensor of indices a group.
 
-    batches: images of the whole training set in batches that the model takes; they are run through the frozen model
-    once, and only if the criterion asks for activations. All groups are ranked before any neuron is removed.
+    batches: a function that yields the images of the whole training set in batches that the model takes; they are run
+    through the frozen model once, and only if the criterion asks for activations.
     """
-    @functools.lru_cache(maxsize=None)
-    def collected():
-        return collect_activations(model, batches)
-
-    scores = [CRITERIA[criterion](group, lambda number=number: collected()[number], options)
-              for number, group in enumerate(model.groups())]
+    groups = model.groups()
+    scores = CRITERIA[criterion](groups, lambda: activations(model, groups, batches()), options)
     return [highest(score, prune_percent) for score in scores]
 
 
-def collect_activations(model, batches):
-    """The activations of every group after its ReLU, in evaluation mode: a list of (B, N) tensors a group."""
-    blocks, hooks, training = [], [], model.training
-    for group in model.groups():
-        blocks.append([])
-        hooks.append(group.consumers[0].register_forward_pre_hook(
-            lambda module, inputs, into=blocks[-1]: into.append(inputs[0])))
+class Reached(Exception):
+    """Ends a forward pass where all activations are known: a VAE's transposed convolutions need not run."""
+
+
+@torch.no_grad()
+def activations(model, groups, batches):
+    """Yield the activations of a batch as the consumers get them, after the ReLU and in evaluation mode: [(B, N), ...].
+
+    One batch is in memory at a time: CelebA's activations together would take 8 GB.
+    """
+    def catch(module, inputs):
+        blocks.append(inputs[0])
+        if len(blocks) == len(groups):
+            raise Reached
+
+    training, hooks = model.training, [group.consumers[0].register_forward_pre_hook(catch) for group in groups]
     model.eval()
-    with torch.no_grad():
-        for images in batches:
+    for images in batches:
+        blocks = []
+        with contextlib.suppress(Reached):
             model(images)
+        yield blocks
     model.train(training)
     for hook in hooks:
         hook.remove()
-    return blocks
 
 
 def highest(scores, prune_percent):

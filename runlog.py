@@ -1,10 +1,12 @@
 """The text log of a run: the `format_` functions write its lines, `parse_log` reads them back.
 
-The batch lines are a contract with users: `Accuracy`, in percent of the training batch, is the last comma-separated
-part of a batch line and appears on no other line. Every other line begins with another word:
+The batch lines of a classifier are a contract with users: `Accuracy`, in percent of the training batch, is the last
+comma-separated part of a batch line and appears on no other line. A VAE's have the parts of its loss in its place.
+Every other line begins with another word:
 
     # seed = 30
     Epoch: 1, Batch: 0, Loss: 2.309448719024658, Accuracy: 11.279296875%
+    Epoch: 1, Batch: 0, Loss: 546.3193359375, BCE: 545.1005859375, KLD: 1.21875
     After epoch 1: training loss 0.8, training accuracy 76.1%, test loss 0.4, test accuracy 88.6%, time 0.3 s
     Round 1 after epoch 30: widths 50-30 => 45-27, neurons 80 => 72, ..., time 0.1 s
     Summary: epochs 100, rounds 7, widths 22-12, ..., time 21.3 s
@@ -12,6 +14,8 @@ part of a batch line and appears on no other line. Every other line begins with 
 Logs of other programs that hold only batch lines are read too, also where their epochs restart at 1 after a round.
 """
 import ast
+import contextlib
+import glob
 import os
 import re
 from collections import namedtuple
@@ -21,7 +25,11 @@ from config import UserError
 # The published logs' names of the first three arms; "worst" is the historic name of the randomised one.
 FILE_WORDS = {"none": "withoutPruning", "contribution": "withPruning", "random": "worstPruning"}
 
-Batch = namedtuple("Batch", "epoch batch loss accuracy")           # accuracy in percent
+# What figures call the arms and the data sets.
+ARM_WORDS = {"none": "without pruning", "contribution": "contribution-based pruning", "random": "randomised pruning"}
+DATASET_WORDS = {"FashionMNIST": "Fashion-MNIST", "CIFAR10": "CIFAR-10", "CIFAR100": "CIFAR-100"}
+
+Batch = namedtuple("Batch", "epoch batch measures")                # {"loss": nats, "accuracy": percent} or BCE and KLD
 Epoch = namedtuple("Epoch", "epoch measures")                      # {"test accuracy": percent, ..., "time": seconds}
 Round = namedtuple("Round", "number epoch before after time")      # before and after: {"widths": [50, 30], ...}
 RunLog = namedtuple("RunLog", "path header batches epochs rounds summary")
@@ -46,14 +54,19 @@ def parse_header(log, name, literal):
     log.header[name] = value
 
 
-def format_batch(epoch, batch, loss, accuracy):
-    return f"Epoch: {epoch}, Batch: {batch}, Loss: {loss}, Accuracy: {accuracy}%\n"
+def format_batch(epoch, batch, measures):
+    parts = [f"{name[0].upper()}{name[1:]}: {value}{'%' * (name == 'accuracy')}" for name, value in measures.items()]
+    return ", ".join([f"Epoch: {epoch}, Batch: {batch}", *parts]) + "\n"
 
 
-def parse_batch(log, epoch, batch, loss, accuracy):
-    if not 0 <= float(accuracy) <= 100:
+def parse_batch(log, epoch, batch, loss, accuracy, bce, kld):
+    measures = {"loss": loss, "accuracy": accuracy, "BCE": bce, "KLD": kld}
+    measures = {name: float(value) for name, value in measures.items() if value is not None}
+    if not 0 <= measures.get("accuracy", 0) <= 100:
         raise ValueError("an accuracy is a percentage")
-    log.batches.append(Batch(int(epoch), int(batch), float(loss), float(accuracy)))
+    if log.batches and log.batches[0].measures.keys() != measures.keys():
+        raise ValueError("a classifier's and a VAE's lines in one log")
+    log.batches.append(Batch(int(epoch), int(batch), measures))
 
 
 def format_epoch(epoch, measures):
@@ -85,22 +98,25 @@ def parse_summary(log, measures):
     log.summary.update(parse_measures(measures))
 
 
+UNITS = {"accuracy": "%", "time": " s", "PSNR": " dB"}
+
+
 def format_measures(measures):
     return ", ".join(f"{name} {format_value(name, value)}" for name, value in measures.items())
 
 
 def parse_measures(text):
-    pairs = [re.sub("%$| s$", "", part).rsplit(" ", 1) for part in text.split(", ")]
+    pairs = [re.sub("%$| s$| dB$", "", part).rsplit(" ", 1) for part in text.split(", ")]
     return {name: parse_value(name, value) for name, value in pairs}
 
 
 def format_value(name, value):
-    """Widths as 50-30, a count in full, other numbers in six digits with the unit of an accuracy or a time."""
+    """Widths as 50-30, a count in full, other numbers in six digits with the unit of their last word, if any."""
     if name == "widths":
         return "-".join(map(str, value))
     if isinstance(value, int):
         return str(value)
-    return f"{value:.6g}" + ("%" if name.endswith("accuracy") else " s" if name == "time" else "")
+    return f"{value:.6g}" + UNITS.get(name.split()[-1], "")
 
 
 def parse_value(name, text):
@@ -114,8 +130,9 @@ def parse_value(name, text):
 COUNT = r"(\d{1,9})"
 NUMBER = r"[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|nan|inf)"
 Kind = namedtuple("Kind", "start pattern parse example")
-BATCH = Kind("Epoch:", rf"Epoch: {COUNT}, Batch: {COUNT}, Loss: ({NUMBER}), Accuracy: ({NUMBER})%", parse_batch,
-             "Epoch: 1, Batch: 0, Loss: 2.3094, Accuracy: 11.279%")
+BATCH = Kind("Epoch:", rf"Epoch: {COUNT}, Batch: {COUNT}, Loss: ({NUMBER}), "
+             rf"(?:Accuracy: ({NUMBER})%|BCE: ({NUMBER}), KLD: ({NUMBER}))", parse_batch,
+             "Epoch: 1, Batch: 0, Loss: 2.3094, Accuracy: 11.279%' or '..., Loss: 546.3, BCE: 545.1, KLD: 1.2")
 KINDS = [
     BATCH,
     Kind(r"# \w+ =", r"# (\w+) = (.+)", parse_header, "# seed = 30"),
@@ -205,16 +222,32 @@ def write(logs, text):
             raise UserError(f"{log.name}: {error.strerror}; what was written before is kept")
 
 
+@contextlib.contextmanager
+def whole_file(path):
+    """Open a file for bytes that takes the place of an old one when it is whole, and not before. Raises UserError."""
+    try:
+        with open(path + ".part", "wb") as file:
+            yield file
+        os.replace(path + ".part", path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            os.remove(path + ".part")
+        if isinstance(error, OSError):
+            raise UserError(f"{path}: could not be written ({error.strerror or error})")
+        raise
+
+
 def keep_earlier(path):
-    """Rename a log and its network to the first free name `...withPruning.1.txt`, `...withPruning.1.pt`."""
-    earlier = [name for name in (path, network_path(path)) if os.path.exists(name)]
-    number = 1
-    while any(os.path.exists(numbered(name, number)) for name in (path, network_path(path))):
-        number += 1
-    for name in earlier:
-        os.rename(name, numbered(name, number))
-
-
-def numbered(path, number):
+    """Give a file and what belongs to it the first free number: training_logwithPruning.1.txt."""
     stem, extension = os.path.splitext(path)
-    return f"{stem}.{number}{extension}"
+    number = 1
+    while belongings(f"{stem}.{number}{extension}"):
+        number += 1
+    for name in belongings(path):
+        os.rename(name, f"{stem}.{number}{name[len(stem):]}")
+
+
+def belongings(path):
+    """The files there are of: the file itself, its network and its pictures, `<its stem>_<words>.png`."""
+    stem = os.path.splitext(path)[0]
+    return [name for name in (path, network_path(path)) if os.path.exists(name)] + glob.glob(glob.escape(stem) + "_*.png")

@@ -1,11 +1,13 @@
 """Train a network epoch by epoch, with a round of ranking and removal where the schedule has one."""
-import contextlib
+import copy
 import io
 import math
 import os
 import platform
 import subprocess
+import sys
 import time
+from collections import namedtuple
 
 import numpy as np
 import torch
@@ -14,18 +16,29 @@ from tqdm import tqdm
 import models
 import ranking
 import runlog
-from config import UserError
+from config import UserError, resolve
 
+ARMS = ["none", *ranking.CRITERIA]
 LOG_EVERY = 10  # batches between two lines of the log
 
 # Every use of chance has its own stream of numbers, so that one arm's draws never shift another's.
-BATCHES, RANDOM_RANKING = range(2)
+BATCHES, RANDOM_RANKING, NOISE = range(3)
+
+# What is trained on and how it is measured.
+# data: the data.Dataset.
+# objective: (model, images, labels) -> (the loss to minimise, {measure: mean over the batch}).
+# observe: (run, arm, moment) -> further measures for the log; moment: "before" or "after" a round, or the "end".
+Task = namedtuple("Task", "data objective observe")
+
+
+def stream(config, epoch, use):
+    """The seed of a stream that depends on the run's seed, the epoch and its use alone, so a run can go on from any
+    epoch."""
+    return int(np.random.SeedSequence((config.seed, epoch, use)).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def generator(config, epoch, use):
-    """A generator that depends on the seed, the epoch and its use alone, so a run can go on from any epoch."""
-    state = np.random.SeedSequence((config.seed, epoch, use)).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(state >> np.uint64(1)))
+    return torch.Generator().manual_seed(stream(config, epoch, use))
 
 
 def rounds(config):
@@ -41,64 +54,98 @@ class Run:
         self.epoch, self.rounds, self.seconds = 0, 0, 0.0
 
 
-def train(run, data, objective, config, arm, last_epoch, logs):
+def prepare(program, description):
+    """The checked configuration of this command line and the device to train on; every source of chance is seeded."""
+    default = "contribution" if ranking.contribBasedPruning else "random"
+    settings = resolve(sys.argv[1:], description, program, default, ARMS)
+    torch.manual_seed(settings.seed)
+    torch.backends.cudnn.deterministic = True  # the same seed gives the same log on a GPU as well
+    return settings, pick_device(settings.device)
+
+
+def compare(config, network, run, task, prefix):
+    """Train the arms that the configuration asks for from one start; an arm leaves a log and a network.
+
+    network: the keyword arguments that the model was made with. run: the start, not trained yet. prefix: of the logs'
+    names. Raises UserError.
+    """
+    arms = ARMS if config.compare else [config.pruning]
+    device = next(run.model.parameters()).device
+    header = {**vars(config), "pruning": ", ".join(arms), "device": device.type, **environment(device)}
+    print(runlog.format_header(header), run.model, sep="")
+    paths = [runlog.log_path(config.log_folder, config.dataset, arm, prefix) for arm in arms]
+    logs = [runlog.create(path, {**header, "pruning": arm}) for arm, path in zip(arms, paths)]
+
+    # The epochs before the first round are the same in every arm: they are trained once and stand in every log.
+    train(run, task, config, arms[0], min(config.initial_iterations, config.total_epochs), logs)
+    for arm, path, log in zip(arms, paths, logs):
+        own = copy.deepcopy(run) if arm != arms[-1] else run
+        train(own, task, config, arm, config.total_epochs, [log])
+        summary = finish(own, task, arm, [log])
+        save(runlog.network_path(path), {**network, "hidden_widths": summary["widths"]}, own.model)
+        print(f"{arm}: {runlog.format_summary(summary)}written to {path}")
+
+
+def train(run, task, config, arm, last_epoch, logs):
     """Train up to and including `last_epoch`, with the rounds of the arm; every line goes to all of `logs`.
 
-    objective: (model, images, labels) -> {"loss": to be minimised, "accuracy": percent}, means over the batch.
-    arm: a name in ranking.CRITERIA, or "none". Raises UserError where the loss is not finite.
+    arm: a name in ARMS. Raises UserError where the loss is not finite.
     """
     schedule = [] if arm == "none" else rounds(config)
-    batches = math.ceil(len(data.train) / config.batch_size)
+    batches = math.ceil(len(task.data.train) / config.batch_size)
     with tqdm(total=(last_epoch - run.epoch) * batches, unit="batch", disable=None, leave=False) as bar:
         while run.epoch < last_epoch:
             started = time.perf_counter()
             if run.epoch in schedule:
-                prune(run, data, objective, config, arm, logs)
+                prune(run, task, config, arm, logs)
             widths = runlog.format_value("widths", models.widths(run.model))
             bar.set_description(f"{arm} {run.epoch + 1}/{config.total_epochs} {widths}")
-            train_epoch(run, data, objective, config, logs, bar)
+            train_epoch(run, task, config, logs, bar)
             run.seconds += time.perf_counter() - started
 
 
-def train_epoch(run, data, objective, config, logs, bar):
+def train_epoch(run, task, config, logs, bar):
     """One pass over the training set in the order of (seed, epoch), then the measures on the test set."""
     started = time.perf_counter()
-    epoch = run.epoch + 1
-    # One tensor for the epoch's numbers: kept apart, they would lie between the batches' large tensors and stop the
-    # allocator from using that memory again (a CIFAR-10 run took up to 3.1 GB so, in place of 1.4). They stay on the
-    # device until the epoch ends, since reading one would make a GPU wait.
-    history = torch.empty(math.ceil(len(data.train) / config.batch_size), 2, device=data.train.labels.device)
-    order = torch.randperm(len(data.train), generator=generator(config, epoch, BATCHES)).to(data.train.labels.device)
+    epoch, split = run.epoch + 1, task.data.train
+    order = torch.randperm(len(split), generator=generator(config, epoch, BATCHES)).to(split.labels.device)
+    torch.manual_seed(stream(config, epoch, NOISE))
+    history = None
     run.model.train()
-    for batch, (images, labels) in enumerate(data.train.batches(config.batch_size, order)):
-        measures = objective(run.model, images, labels)
+    for batch, (images, labels) in enumerate(split.batches(config.batch_size, order)):
+        loss, measures = task.objective(run.model, images, labels)
         run.optimizer.zero_grad(set_to_none=True)
-        measures["loss"].backward()
+        loss.backward()
         run.optimizer.step()
+        if history is None:
+            # One tensor for the epoch's numbers: kept apart, they would lie between the batches' large tensors and stop
+            # the allocator from using that memory again (a CIFAR-10 run took up to 3.1 GB so, in place of 1.4). They
+            # stay on the device until the epoch ends, since reading one would make a GPU wait.
+            history = torch.empty(math.ceil(len(split) / config.batch_size), len(measures), device=loss.device)
         history[batch] = torch.stack([measure.detach() for measure in measures.values()])
         if batch % LOG_EVERY == 0 and not bar.disable:
             bar.set_postfix({name: f"{measure.item():.4g}" for name, measure in measures.items()})
         bar.update()
 
     history = history.cpu()
-    write_batches(logs, epoch, history, config)
+    write_batches(logs, epoch, list(measures), history, config)
     sizes = torch.full((len(history), 1), config.batch_size, dtype=torch.float64)
     sizes[-1] = len(labels)
     means = (history * sizes).sum(0) / sizes.sum()
     results = {"training " + name: mean for name, mean in zip(measures, means.tolist())}
-    results.update(evaluate(run.model, data.test, objective, "test "))
+    results.update(evaluate(run.model, task.data.test, task.objective, "test "))
     if not all(map(math.isfinite, results.values())):
         raise not_finite(epoch, len(history) - 1, config)
     run.epoch = epoch
     runlog.write(logs, runlog.format_epoch(epoch, {**results, "time": time.perf_counter() - started}))
 
 
-def write_batches(logs, epoch, history, config):
-    """Log every tenth batch of `history`, (batches, 2) of loss and accuracy, up to the first that is not finite."""
+def write_batches(logs, epoch, names, history, config):
+    """Log every tenth batch of `history`, (batches, measures), up to the first that is not finite."""
     broken = (~history.isfinite()).any(1).nonzero().flatten().tolist()
     finite = history[:broken[0]] if broken else history
-    runlog.write(logs, "".join(runlog.format_batch(epoch, number * LOG_EVERY, *measures)
-                        for number, measures in enumerate(finite[::LOG_EVERY].tolist())))
+    runlog.write(logs, "".join(runlog.format_batch(epoch, number * LOG_EVERY, dict(zip(names, values)))
+                        for number, values in enumerate(finite[::LOG_EVERY].tolist())))
     if broken:
         raise not_finite(epoch, broken[0], config)
 
@@ -108,43 +155,44 @@ def not_finite(epoch, batch, config):
                      f"learning_rate may help (now: {config.learning_rate})")
 
 
-def prune(run, data, objective, config, arm, logs):
+def prune(run, task, config, arm, logs):
     """One round: rank all groups on the frozen network over the whole training set, then remove."""
-    before = describe(run.model, data, objective)
+    before = describe(run, task, arm, "before")
     started = time.perf_counter()
     options = ranking.Options(config.lambda_average, config.lambda_max, generator(config, run.epoch, RANDOM_RANKING))
-    images = (images for images, labels in data.train.batches())
-    survivors = ranking.survivors(run.model, images, arm, options, config.prune_percent)
+    survivors = ranking.survivors(run.model, task.data.train.image_batches, arm, options, config.prune_percent)
     for group, keep in zip(run.model.groups(), survivors):
         models.remove(group, keep, run.optimizer)
     seconds = time.perf_counter() - started  # of ranking and removal alone
     run.rounds += 1
-    line = runlog.format_round(run.rounds, run.epoch, before, describe(run.model, data, objective), seconds)
+    line = runlog.format_round(run.rounds, run.epoch, before, describe(run, task, arm, "after"), seconds)
     runlog.write(logs, line)
     tqdm.write(f"{arm}: {line}", end="")
 
 
-def describe(model, data, objective):
-    """Widths, neurons, parameters and the measures over the whole training set and test set."""
-    widths = models.widths(model)
-    return {"widths": widths, "neurons": sum(widths), "parameters": models.count_parameters(model),
-            **evaluate(model, data.train, objective, "training "), **evaluate(model, data.test, objective, "test ")}
+def describe(run, task, arm, moment):
+    """Widths, neurons, parameters, the measures over the whole training and test set and what the task observes."""
+    widths = models.widths(run.model)
+    return {"widths": widths, "neurons": sum(widths), "parameters": models.count_parameters(run.model),
+            **evaluate(run.model, task.data.train, task.objective, "training "),
+            **evaluate(run.model, task.data.test, task.objective, "test "), **task.observe(run, arm, moment)}
 
 
 @torch.no_grad()
 def evaluate(model, split, objective, prefix):
-    """{prefix + measure: mean over the split}, in evaluation mode."""
+    """{prefix + measure: mean over the split}, in evaluation mode and with the same noise at every call."""
     model.eval()
+    torch.manual_seed(0)
     total = 0
     for images, labels in split.batches():
-        measures = objective(model, images, labels)
+        measures = objective(model, images, labels)[1]
         total = total + len(labels) * torch.stack(list(measures.values())).cpu().double()
     return {prefix + name: mean for name, mean in zip(measures, (total / len(split)).tolist())}
 
 
-def finish(run, data, objective, logs):
+def finish(run, task, arm, logs):
     """Log the summary of a finished run and return it; its `time` counts epochs and rounds, the shared start too."""
-    summary = {"epochs": run.epoch, "rounds": run.rounds, **describe(run.model, data, objective), "time": run.seconds}
+    summary = {"epochs": run.epoch, "rounds": run.rounds, **describe(run, task, arm, "end"), "time": run.seconds}
     runlog.write(logs, runlog.format_summary(summary))
     return summary
 
@@ -154,18 +202,12 @@ def finish(run, data, objective, logs):
 def save(path, network, model):
     """Save sizes and weights for torch.load(path, weights_only=True); the old file stays until the new one is whole.
 
-    network: the keyword arguments that models.build rebuilds the model from.
+    network: the keyword arguments that make the model anew.
     """
     content = io.BytesIO()  # old versions of torch do not notice a full disk, a plain file does
     torch.save({"network": network, "weights": model.state_dict()}, content)
-    try:
-        with open(path + ".part", "wb") as file:
-            file.write(content.getvalue())
-        os.replace(path + ".part", path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            os.remove(path + ".part")
-        raise UserError(f"{path}: could not be written ({error.strerror})")
+    with runlog.whole_file(path) as file:
+        file.write(content.getvalue())
 
 
 # ---- the machine ----

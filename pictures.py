@@ -1,0 +1,84 @@
+"""The pictures of a VAE in training: a grid at every moment of an arm, one strip of all moments and arms at the end."""
+import os
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torchvision.utils import make_grid
+
+import runlog
+
+COUNT = 8     # test images that are reconstructed, and latents that are decoded
+COLUMNS = 20  # moments that a strip shows at most
+MOMENTS = ["before", "after", "end"]
+
+
+class Album:
+    """The same test images and the same latents, decoded by the networks of a comparison at every moment.
+
+    images: (COUNT, channels, height, width) in [0, 1], on the networks' device.
+    """
+
+    def __init__(self, settings, images):
+        self.folder, self.dataset, self.images = settings.log_folder, settings.dataset, images
+        latents = torch.randn(COUNT, settings.latent, generator=torch.Generator().manual_seed(0))
+        self.latents = latents.to(images.device)
+        self.cells = {}  # {arm: {(epoch, position in MOMENTS, words): reconstructions}}
+
+    @torch.no_grad()
+    def add(self, run, arm, moment):
+        """Draw the grid of a network: test images, their reconstructions from the posterior mean, decoded samples.
+
+        moment: of MOMENTS, "before" or "after" a round or the "end" of the arm. Raises UserError.
+        """
+        words = moment if moment == "end" else f"{moment} round {run.rounds + (moment == 'before')}"
+        run.model.eval()
+        rows = {"test images": self.images, "reconstructions": run.model(self.images)[0].sigmoid(),
+                "samples": run.model.decode(self.latents).sigmoid()}
+        self.cells.setdefault(arm, {})[run.epoch, MOMENTS.index(moment), words] = rows["reconstructions"]
+
+        figure = Figure((8, len(rows) + 0.4), layout="constrained")
+        figure.suptitle(f"{self.title()}, {runlog.ARM_WORDS.get(arm, arm)}, epoch {run.epoch}, {words}")
+        for axes, (label, images) in zip(figure.subplots(len(rows)), rows.items()):
+            show(axes, images, COUNT)
+            axes.set_ylabel(label)
+        log = runlog.log_path(self.folder, self.dataset, arm, "vae_log")
+        save(figure, f"{os.path.splitext(log)[0]}_{words.replace(' ', '_')}.png")
+
+    def draw_strip(self):
+        """Draw the reconstructions of all moments side by side, an arm a row. Raises UserError."""
+        moments = sorted({moment for cells in self.cells.values() for moment in cells})
+        shown = np.linspace(0, len(moments) - 1, min(len(moments), COLUMNS)).round().astype(int)
+        moments = [moments[number] for number in shown]
+        figure = Figure((1 + len(moments), 2.1 * len(self.cells) + 0.7), layout="constrained")
+        figure.suptitle(f"{self.title()}, reconstructions")
+        panels = figure.subplots(len(self.cells), 1 + len(moments), squeeze=False)
+        panels[0, 0].set_title("test images", fontsize="small")
+        for axes, (epoch, _, words) in zip(panels[0, 1:], moments):
+            axes.set_title(f"epoch {epoch}\n{words}", fontsize="small")
+        for row, (arm, cells) in zip(panels, self.cells.items()):
+            row[0].set_ylabel(runlog.ARM_WORDS.get(arm, arm))
+            show(row[0], self.images, 2)
+            for axes, moment in zip(row[1:], moments):
+                if moment in cells:
+                    show(axes, cells[moment], 2)
+                else:
+                    axes.set_axis_off()
+        path = os.path.join(self.folder, self.dataset, "vae_strip.png")
+        runlog.keep_earlier(path)
+        save(figure, path)
+        print(f"wrote {path}")
+
+    def title(self):
+        return runlog.DATASET_WORDS.get(self.dataset, self.dataset)
+
+
+def show(axes, images, columns):
+    """Images (N, channels, height, width) in [0, 1] as one grid without ticks."""
+    axes.imshow(make_grid(images.cpu(), columns, pad_value=1).permute(1, 2, 0).numpy(), interpolation="nearest")
+    axes.set(xticks=[], yticks=[], frame_on=False)
+
+
+def save(figure, path):
+    with runlog.whole_file(path) as file:
+        figure.savefig(file, format="png", dpi=150, metadata={"Software": None})

@@ -1,0 +1,86 @@
+"""Train a variational autoencoder and prune its hidden neurons while it trains.
+
+    python vae.py                          asks for the data set; values from constants.py
+    python vae.py --dataset 2 --compare    FashionMNIST: no pruning, contribution and random from one shared start
+
+`python plot.py` draws the logs afterwards; `python vae.py -h` lists the flags. Contribution-based or randomised pruning
+is `contribBasedPruning` in ranking.py, or --pruning.
+"""
+import math
+
+import torch
+from torch.nn import functional
+
+import config
+import data
+import models
+import pictures
+import training
+
+ACTIVE = 0.01  # variance of a latent dimension's posterior mean over the images, above which it is an active unit
+
+
+def main():
+    settings, device = training.prepare(config.VAE, __doc__.splitlines()[0])
+    dataset = data.load(settings, device, mean=0, std=1)
+    network = {"image_shape": dataset.train.image_shape, "conv_widths": settings.conv_widths,
+               "hidden_widths": settings.hidden_widths, "latent": settings.latent}
+    check_sides(*network["image_shape"], settings.conv_widths)
+    model = models.VAE(**network).to(device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
+    album = pictures.Album(settings, next(dataset.test.batches(pictures.COUNT))[0])
+
+    def objective(model, images, labels):
+        return negative_elbo(model, images, settings.kld_weight)
+
+    def observe(run, arm, moment):
+        album.add(run, arm, moment)
+        return quality(run.model, dataset.test)
+
+    training.compare(settings, network, training.Run(model, optimizer),
+                     training.Task(dataset, objective, observe), "vae_log")
+    album.draw_strip()
+
+
+def check_sides(channels, height, width, conv_widths):
+    """Raise UserError where the convolutions cannot halve the image evenly."""
+    if height % 2 ** len(conv_widths) or width % 2 ** len(conv_widths):
+        raise config.UserError(f"conv_widths: {len(conv_widths)} convolutions cannot halve an image of {height} x "
+                               f"{width} pixels evenly; take fewer")
+
+
+def negative_elbo(model, images, kld_weight):
+    """The loss of a batch, BCE + kld_weight * KLD summed over its images, and per image the loss and both parts.
+
+    BCE: -sum over the pixels of x log p + (1 - x) log(1 - p), from the logits of p, which cannot overflow. KLD: from
+    the posterior N(mean, exp(logvar)) to N(0, 1), -sum (1 + logvar - mean^2 - exp(logvar)) / 2. One latent is sampled
+    an image. All in nats. Kingma and Welling, Auto-Encoding Variational Bayes, 2014, equation 10 and appendix B.
+    """
+    noise = torch.randn(len(images), model.latent, device=images.device)
+    logits, mean, logvar = model(images, noise)
+    bce = functional.binary_cross_entropy_with_logits(logits, images, reduction="sum")
+    kld = -0.5 * (1 + logvar - mean ** 2 - logvar.exp()).sum()
+    loss = bce + kld_weight * kld
+    return loss, {"loss": loss / len(images), "BCE": bce / len(images), "KLD": kld / len(images)}
+
+
+@torch.no_grad()
+def quality(model, split):
+    """How well the posterior means reconstruct the test images, and how much of the latent says anything of them.
+
+    MSE: mean squared error a pixel, pixels in [0, 1]; PSNR: -10 log10(MSE). Active units: latent dimensions whose
+    posterior mean has a variance above 0.01 over the images (Burda et al., Importance Weighted Autoencoders, 2016).
+    """
+    model.eval()
+    squares, means = 0.0, []
+    for images in split.image_batches():
+        logits, mean, _ = model(images)
+        squares += (logits.sigmoid() - images).pow(2).mean((1, 2, 3)).sum().item()
+        means.append(mean)
+    mse = squares / len(split)
+    return {"test MSE": mse, "test PSNR": -10 * math.log10(mse),
+            "active units": int((torch.cat(means).var(0) > ACTIVE).sum())}
+
+
+if __name__ == "__main__":
+    config.run_command(main)
