@@ -1,10 +1,11 @@
-"""Draw accuracy and neurons left against the epoch, from the text logs of driver.py.
+"""Draw accuracy, or a VAE's loss and its parts, and neurons left against the epoch, from the text logs.
 
     python plot.py                   every data set that has logs: logs/<data set>/comparison.png and comparison.pdf
     python plot.py logs/Digits       the logs of one folder
     python plot.py one.txt two.txt   these logs in one figure, saved beside the first
 
-A log that cannot be read is named and left out; the exit status is then 2.
+Logs of vae.py have a figure of their own, vae_comparison. A log that cannot be read is named and left out; the exit
+status is then 2.
 """
 import argparse
 import glob
@@ -25,23 +26,28 @@ import config
 import runlog
 
 # The colours of Okabe and Ito can be told apart by the colour-blind; these three differ in grey as well.
-ARMS = {
-    "none": ("without pruning", "#000000", "o"),
-    "contribution": ("contribution-based pruning", "#0072B2", "s"),
-    "random": ("randomised pruning", "#E69F00", "^"),
-}
+ARMS = {"none": ("#000000", "o"), "contribution": ("#0072B2", "s"), "random": ("#E69F00", "^")}
 SPARE_COLOURS, SPARE_MARKERS = ["#CC79A7", "#009E73", "#56B4E9", "#D55E00"], "DvPX*"  # for logs of other arms
-MEASURES = {
+SPLITS = {
     "training": {"linestyle": "solid"},
     "test": {"linestyle": (0, (4, 1.6)), "markerfacecolor": "white"},
     "held-out": {"linestyle": (0, (4, 1.2, 1, 1.2)), "markerfacecolor": "white"},
 }
-TITLES = {"FashionMNIST": "Fashion-MNIST", "CIFAR10": "CIFAR-10", "CIFAR100": "CIFAR-100"}
+# label: of the axis, with the unit; height: of the panel; better: 1 where higher values are, -1 where lower ones are,
+# 0 where neither is.
+Panel = namedtuple("Panel", "label height better")
+PANELS = {
+    "accuracy": Panel("accuracy (%)", 3, 1),
+    "loss": Panel("loss (nats)", 3, -1),
+    "BCE": Panel("BCE (nats)", 2, -1),
+    "KLD": Panel("KLD (nats)", 2, 0),
+}
+PREFIXES = ["training_log", "vae_log"]
 GREY = "0.55"
-SQUEEZED = 0.3  # of the height, for the few accuracies far below the others
+SQUEEZED = 0.3  # of the height, for the few values that are far worse than the others
 
 Line = namedtuple("Line", "log curves words style")
-Curves = namedtuple("Curves", "accuracies neurons rounds")  # {measure: points (epoch, value)}, points, epochs
+Curves = namedtuple("Curves", "measures neurons rounds")  # {measure: {split: points (epoch, value)}}, points, epochs
 
 
 def main():
@@ -54,12 +60,12 @@ def main():
         matplotlib.use("Agg")
     complete = True
     for paths in [sum(map(find_logs, arguments.logs), [])] if arguments.logs else find_folders():
-        lines = read_logs(paths)
-        complete = complete and len(lines) == len(paths)
-        if lines:
+        figures = read_logs(paths)
+        complete = complete and sum(map(len, figures.values())) == len(paths)
+        for prefix, lines in figures.items():
             describe(lines)
             draw(lines)
-            save(os.path.join(os.path.dirname(paths[0]), arguments.output))
+            save(os.path.join(os.path.dirname(paths[0]), prefix + arguments.output))
     if arguments.show:
         pyplot.show()
         if pyplot.get_backend().lower() == "agg":
@@ -85,39 +91,46 @@ def find_logs(path):
         return [path]
     logs = current(path)
     if not logs:
-        found = "no training_log*.txt in this folder" if os.path.isdir(path) else "no such file or folder"
+        looked_for = " or ".join(prefix + "*.txt" for prefix in PREFIXES)
+        found = f"no {looked_for} in this folder" if os.path.isdir(path) else "no such file or folder"
         raise config.UserError(f"{path}: {found}; python driver.py --compare makes logs")
-    missing = [words for arm, (words, *_) in ARMS.items() if runlog.log_path(path, "", arm) not in logs]
-    if missing:
-        print(f"{path}: no log of these arms, which are left out: {', '.join(missing)}")
+    for prefix in PREFIXES:
+        missing = [runlog.ARM_WORDS[arm] for arm in ARMS if runlog.log_path(path, "", arm, prefix) not in logs]
+        if 0 < len(missing) < len(ARMS):
+            print(f"{path}: no {prefix} of these arms, which are left out: {', '.join(missing)}")
     return logs
 
 
 def current(folder):
     """The logs of a folder but for the earlier ones, which runlog.keep_earlier has numbered."""
-    paths = sorted(glob.glob(os.path.join(glob.escape(folder), "training_log*.txt")))
+    start = os.path.join(glob.escape(folder), "")
+    paths = sorted(path for prefix in PREFIXES for path in glob.glob(f"{start}{prefix}*.txt"))
     return [path for path in paths if not re.search(r"\.\d+\.txt$", path)]
 
 
 def read_logs(paths):
-    """A Line for every log that can be read, in the order of ARMS; says what is wrong with the others."""
-    read = []
+    """{start of the figure's name: a Line for every log that it draws, in the order of ARMS}; a VAE's logs have a
+    figure of their own. Says what is wrong with the logs that cannot be read."""
+    kinds = {"": [], "vae_": []}
     for path in paths:
         try:
             log = runlog.parse_log(path)
-            read.append((log, curves(log)))
+            drawn = curves(log)
+            kinds["" if "accuracy" in drawn.measures else "vae_"].append((log, drawn))
         except runlog.LogError as error:
             print(f"plot.py: {error}", file=sys.stderr)
-    read.sort(key=lambda pair: [*ARMS, arm_of(pair[0])].index(arm_of(pair[0])))
-    return [Line(*pair, *named) for pair, named in zip(read, name_arms([log for log, _ in read]))]
+    for read in kinds.values():
+        read.sort(key=lambda pair: [*ARMS, arm_of(pair[0])].index(arm_of(pair[0])))
+    return {kind: [Line(*pair, *named) for pair, named in zip(read, name_arms([log for log, _ in read]))]
+            for kind, read in kinds.items() if read}
 
 
 def describe(lines):
     """Where every log ends, and which files are identical."""
     alike = {}
     for line in lines:
-        values = [f"{name} accuracy {points[-1][1]:.2f}% at epoch {points[-1][0]}"
-                  for name, points in line.curves.accuracies.items()]
+        values = [f"{split} {measure} {points[-1][1]:.2f}{runlog.UNITS.get(measure, '')} at epoch {points[-1][0]}"
+                  for measure, splits in line.curves.measures.items() for split, points in splits.items()]
         values += [f"{left[-1][1]} of {left[0][1]} neurons left" for left in [line.curves.neurons] if left]
         print(f"{line.log.path}: {line.words}, {', '.join(values)}")
         with open(line.log.path, "rb") as file:
@@ -147,28 +160,37 @@ def arm_of(log):
 
 
 def curves(log):
-    """The points that a log draws; a measure is absent, and a list empty, where the log does not know."""
+    """The points that a log draws; a split is absent, and a list empty, where the log does not know.
+
+    Of a VAE the test set alone is drawn, where the log has it: three measures of three arms are enough for a figure.
+    """
     epochs, restarts = runlog.clock(log.batches)
     rounds = [entry.epoch for entry in log.rounds] + restarts
     last = max(epochs + rounds + [entry.epoch for entry in log.epochs])
-    accuracies = {"training": epoch_means(epochs, log.batches),
-                  "held-out" if log.header.get("holdout") else "test": test_points(log)}
-    return Curves({name: points for name, points in accuracies.items() if points}, neuron_points(log, last), rounds)
+    test = "held-out" if log.header.get("holdout") else "test"
+    measures = {}
+    for measure in ["accuracy"] if "accuracy" in log.batches[0].measures else ["loss", "BCE", "KLD"]:
+        splits = {"training": epoch_means(epochs, log.batches, measure), test: test_points(log, measure)}
+        if measure != "accuracy" and splits[test]:
+            del splits["training"]
+        measures[measure] = {split: points for split, points in splits.items() if points}
+    return Curves(measures, neuron_points(log, last), rounds)
 
 
-def epoch_means(epochs, batches):
-    accuracies = {}
+def epoch_means(epochs, batches, measure):
+    values = {}
     for epoch, batch in zip(epochs, batches):
-        accuracies.setdefault(epoch, []).append(batch.accuracy)
-    return [(epoch, sum(values) / len(values)) for epoch, values in sorted(accuracies.items())]
+        values.setdefault(epoch, []).append(batch.measures[measure])
+    return [(epoch, sum(some) / len(some)) for epoch, some in sorted(values.items())]
 
 
-def test_points(log):
+def test_points(log, measure):
     """One point an epoch; where a round follows two, before it and right after it."""
     points = {(entry.epoch, 0): entry.measures for entry in log.epochs}
     for entry in log.rounds:
         points[entry.epoch, 0], points[entry.epoch, 1] = entry.before, entry.after
-    return [(key[0], points[key]["test accuracy"]) for key in sorted(points) if "test accuracy" in points[key]]
+    name = "test " + measure
+    return [(key[0], points[key][name]) for key in sorted(points) if name in points[key]]
 
 
 def neuron_points(log, last):
@@ -191,24 +213,30 @@ def name_arms(logs):
     names = [arm_of(log) for log in logs]
     spare = zip(itertools.cycle(SPARE_COLOURS), itertools.cycle(SPARE_MARKERS))
     for position, (log, name) in enumerate(zip(logs, names)):
-        words = ARMS.get(name, [name])[0] + f", {log.path}" * (names.count(name) > 1)
+        words = runlog.ARM_WORDS.get(name, name) + f", {log.path}" * (names.count(name) > 1)
         own = name in ARMS and name not in names[:position]
-        colour, marker = ARMS[name][1:] if own else next(spare)
+        colour, marker = ARMS[name] if own else next(spare)
         # Where curves coincide, the earlier one shows on both sides of the later, thinner one.
         width = 1.2 + 0.6 * min(2, len(logs) - 1 - position)
         yield words, {"color": colour, "marker": marker, "linewidth": width, "markersize": 3 + 1.2 * width}
 
 
 def draw(lines):
-    """The legend, accuracy, and neurons left where a log knows them."""
-    figure = pyplot.figure(layout="constrained")
-    ratios = [3, 1] if any(line.curves.neurons for line in lines) else [1]
-    panels = figure.subplots(len(ratios), sharex=True, squeeze=False, gridspec_kw={"height_ratios": ratios})[:, 0]
+    """The legend, the measures, and neurons left where a log knows them."""
+    measures = list(lines[0].curves.measures)
+    heights = [PANELS[measure].height for measure in measures]
+    figure = pyplot.figure(figsize=(9, 3 + sum(heights)), layout="constrained")
+    with_neurons = [line for line in lines if line.curves.neurons]
+    panels = figure.subplots(len(heights) + bool(with_neurons), sharex=True, squeeze=False,
+                             gridspec_kw={"height_ratios": heights + [1] * bool(with_neurons)})[:, 0]
     figure.suptitle(plain(title([line.log for line in lines])))
-    draw_accuracy(panels[0], lines)
-    for axes in panels[1:]:
-        draw_neurons(axes, [line for line in lines if line.curves.neurons])
-    draw_legend(panels[0], lines, mark_rounds(panels, lines) + squeeze(panels[0], lines))
+    for axes, measure in zip(panels, measures):
+        draw_measure(axes, lines, measure)
+    if with_neurons:
+        draw_neurons(panels[-1], with_neurons)
+    marks = mark_rounds(panels, lines)
+    squeezed = [squeeze(axes, lines, measure) for axes, measure in zip(panels, measures)]
+    draw_legend(panels[0], lines, marks + next(filter(None, squeezed), []))
     panels[-1].set_xlabel("epoch")
     panels[-1].locator_params(axis="x", integer=True)
     panels[-1].set_xlim(left=0)
@@ -217,7 +245,7 @@ def draw(lines):
 def title(logs):
     """The data sets and the seeds, each once."""
     datasets = [log.header.get("dataset", os.path.basename(os.path.dirname(os.path.abspath(log.path)))) for log in logs]
-    datasets = dict.fromkeys(TITLES.get(str(name), str(name)) for name in datasets)
+    datasets = dict.fromkeys(runlog.DATASET_WORDS.get(str(name), str(name)) for name in datasets)
     seeds = dict.fromkeys(str(log.header.get("seed", "not recorded")) for log in logs)
     return f"{', '.join(datasets)}, seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}"
 
@@ -227,14 +255,14 @@ def plain(text):
     return text.replace("$", r"\$").encode(errors="replace").decode()
 
 
-def draw_accuracy(axes, lines):
+def draw_measure(axes, lines, measure):
     for position, line in enumerate(lines):
-        for measure, points in line.curves.accuracies.items():
+        for split, points in line.curves.measures[measure].items():
             after_round = [i for i in range(1, len(points)) if points[i][0] == points[i - 1][0]]
             step = max(1, len(points) // 10)
             marked = after_round or list(range(position * step // len(lines), len(points), step))
-            axes.plot(*zip(*points), **MEASURES[measure], markevery=marked, **line.style)
-    axes.set_ylabel("accuracy (%)")
+            axes.plot(*zip(*points), **SPLITS[split], markevery=marked, **line.style)
+    axes.set_ylabel(PANELS[measure].label)
     axes.grid(axis="y", color="0.9")
 
 
@@ -262,26 +290,34 @@ def mark_rounds(panels, lines):
     return [handle] if epochs else []
 
 
-def squeeze(axes, lines):
-    """Where nearly all accuracies lie in a narrow band, give it most of the height and keep the rest in view.
+def squeeze(axes, lines, measure):
+    """Where nearly all values lie in a narrow band, give it most of the height and keep the few worse ones in view.
 
     Returns what the legend says of it, as a list.
     """
-    values = np.array([value for line in lines for points in line.curves.accuracies.values() for _, value in points])
-    values = values[np.isfinite(values)]
+    sign = PANELS[measure].better
+    values = np.array([value for line in lines for points in line.curves.measures[measure].values()
+                       for _, value in points])
+    values = sign * values[np.isfinite(values)]  # higher is better
     low, high = values.min(), values.max()
-    bound = max(bound for bound in (-np.inf, 50, 80, 90, 95, 98, 99) if np.mean(values >= bound) > 0.9)
-    if high - bound >= 0.4 * (high - low):
+    bounds = ticker.MaxNLocator(100, steps=[1, 2, 5, 10]).tick_values(low, high)
+    bound = max(bound for bound in (-np.inf, *bounds) if np.mean(values >= bound) > 0.9)
+    if sign == 0 or high - bound >= 0.4 * (high - low):
         return []
     slope = SQUEEZED / (1 - SQUEEZED) * (high - bound) / (bound - low)
-    axes.set_yscale("function", functions=(lambda y: np.where(y < bound, bound + (y - bound) * slope, y),
-                                           lambda y: np.where(y < bound, bound + (y - bound) / slope, y)))
-    ticks = np.union1d(*(ticker.MaxNLocator(count, steps=[1, 2, 5, 10]).tick_values(*ends)
-                         for count, *ends in ((3, low, bound), (6, bound, high))))
-    axes.set_yticks(ticks[ticks <= 100])
-    axes.set_ylim(low - 0.1 * (bound - low), high + 0.03 * (high - bound))
-    axes.axhspan(axes.get_ylim()[0], bound, color="0.95", zorder=0)
-    return [Patch(color="0.9", label=f" scale compressed below {bound}%")]
+
+    def scale(factor):
+        return lambda y: sign * np.where(sign * y < bound, bound + (sign * y - bound) * factor, sign * y)
+
+    axes.set_yscale("function", functions=(scale(slope), scale(1 / slope)))
+    few, many = (ticker.MaxNLocator(count, steps=[1, 2, 5, 10]).tick_values(*ends)
+                 for count, *ends in ((3, low, bound), (6, bound, high)))
+    few = few[few < bound - 0.2 * (bound - low)]  # nearer ones would be written over the others
+    axes.set_yticks(sign * np.concatenate([few, many[many >= bound]]))
+    ends = low - 0.1 * (bound - low), high + 0.03 * (high - bound)
+    axes.set_ylim(sorted(sign * end for end in ends))
+    axes.axhspan(sign * ends[0], sign * bound, color="0.95", zorder=0)
+    return [Patch(color="0.9", label=" scale compressed")]
 
 
 def draw_legend(axes, lines, marks):
@@ -289,11 +325,12 @@ def draw_legend(axes, lines, marks):
     # The space is for a file's name that begins with _: its label would be left out.
     arms = [Line2D([], [], label=textwrap.fill(plain(line.words), 30, initial_indent=" ", subsequent_indent=" "),
                    **line.style) for line in lines]
-    measures = [Line2D([], [], color=GREY, marker="o", label=f" {name} accuracy", **style)
-                for name, style in MEASURES.items() if any(name in line.curves.accuracies for line in lines)]
-    columns = [column for column in (arms, measures, marks) if column]
+    splits = [Line2D([], [], color=GREY, marker="o", label=f" {split}", **style) for split, style in SPLITS.items()
+              if any(split in drawn for line in lines for drawn in line.curves.measures.values())]
+    columns = [column for column in (arms, splits, marks) if column]
     height = max(map(len, columns))
-    axes.figure.set_size_inches(9, 6 + 0.2 * sum(handle.get_label().count("\n") + 1 for handle in arms))
+    lines_of_text = sum(handle.get_label().count("\n") + 1 for handle in arms)
+    axes.figure.set_figheight(axes.figure.get_figheight() + 0.2 * lines_of_text)
     blank = Line2D([], [], linestyle="none", label=" ")
     axes.legend(handles=[handle for column in columns for handle in (column + height * [blank])[:height]],
                 loc="lower left", bbox_to_anchor=(0, 1), ncol=len(columns), frameon=False, handlelength=3.5)

@@ -1,7 +1,7 @@
 """Rank the hidden neurons of a network by how much they contribute to the next layer, or at random.
 
-A criterion is one function (groups, activations, options) -> scores, a tensor of shape (N,) a group, where rank 1 is the
-highest score. `activations()` runs the training set through the network and yields, batch by batch, a list of one
+A criterion is one function (groups, activations, options) -> scores, a tensor of shape (N,) a group, where rank 1 is
+the highest score. `activations()` runs the training set through the network and yields, batch by batch, a list of one
 (B, N) tensor a group. A further criterion is one more such function, named in CRITERIA.
 """
 import contextlib

@@ -249,5 +249,5 @@ def keep_earlier(path):
 
 def belongings(path):
     """The files there are of: the file itself, its network and its pictures, `<its stem>_<words>.png`."""
-    stem = os.path.splitext(path)[0]
-    return [name for name in (path, network_path(path)) if os.path.exists(name)] + glob.glob(glob.escape(stem) + "_*.png")
+    pictures = glob.glob(glob.escape(os.path.splitext(path)[0]) + "_*.png")
+    return [name for name in (path, network_path(path)) if os.path.exists(name)] + pictures

@@ -28,7 +28,8 @@ def no_window():
 
 def epoch_text(epoch, test, training=(80.0, 90.0)):
     """The batch lines of one epoch and, where `test` is not None, its test line."""
-    lines = [runlog.format_batch(epoch, 10 * number, 0.5, accuracy) for number, accuracy in enumerate(training)]
+    lines = [runlog.format_batch(epoch, 10 * number, {"loss": 0.5, "accuracy": accuracy})
+             for number, accuracy in enumerate(training)]
     if test is not None:
         lines.append(runlog.format_epoch(epoch, {"test accuracy": test, "time": 0.1}))
     return "".join(lines)
@@ -46,6 +47,24 @@ def log_text(arm="contribution", **header):
                                   "hidden_widths": WIDTHS[0], **header})
             + epoch_text(1, 85.0, (70.0, 81.0)) + rounds[0] + epoch_text(2, 90.0) + rounds[1]
             + epoch_text(3, 91.5, (85.0, 90.0)) + runlog.format_summary({"epochs": 3, "time": 1.0}))
+
+
+def vae_measures(bce, kld, prefix=""):
+    return {prefix + "loss": bce + kld, prefix + "BCE": bce, prefix + "KLD": kld}
+
+
+def vae_text(bces=((300.0, 260.0), (255.0, 250.0)), kld=10.0, **header):
+    """An epoch for every pair of BCEs, of its one batch line and of the test set, with a round after the first."""
+    text = runlog.format_header({"dataset": "MNIST", "pruning": "contribution", "seed": 30, "hidden_widths": WIDTHS[0],
+                                 **header})
+    for epoch, (training, test) in enumerate(bces, 1):
+        measures = vae_measures(test, kld, "test ")
+        text += runlog.format_batch(epoch, 0, vae_measures(training, kld))
+        text += runlog.format_epoch(epoch, {**measures, "time": 0.1})
+        if epoch == 1:
+            before, after = ({"widths": widths, **measures} for widths in WIDTHS[:2])
+            text += runlog.format_round(1, 1, before, {**after, **vae_measures(test + 7, kld - 1, "test ")}, 0.1)
+    return text
 
 
 HISTORIC = epoch_text(1, None, (10.0, 20.0)) + epoch_text(2, None, (30.0,)) + epoch_text(1, None, (40.0, 50.0, 60.0))
@@ -95,7 +114,7 @@ def blank(monkeypatch):
 def figure(write):
     """The axes of the figure of these texts, {name of the file: text}, and the Lines drawn."""
     def figure(**texts):
-        lines = plot.read_logs([write(f"logs/MNIST/{name}.txt", text) for name, text in texts.items()])
+        lines, = plot.read_logs([write(f"logs/MNIST/{name}.txt", text) for name, text in texts.items()]).values()
         plot.draw(lines)
         pyplot.gcf().canvas.draw()
         return pyplot.gcf().axes, lines
@@ -113,31 +132,40 @@ def curves(write):
 
 def test_points_are_epoch_means_and_the_accuracies_around_each_round(curves):
     assert curves(log_text()) == (
-        {"training": [(1, 75.5), (2, 85.0), (3, 87.5)],
-         "test": [(1, 85.0), (1, 60.5), (2, 90.0), (2, 88.0), (3, 91.5)]},
+        {"accuracy": {"training": [(1, 75.5), (2, 85.0), (3, 87.5)],
+                      "test": [(1, 85.0), (1, 60.5), (2, 90.0), (2, 88.0), (3, 91.5)]}},
         [(0, 80), (1, 72), (2, 64), (3, 64)], [1, 2])
 
 
 def test_without_rounds_the_neurons_are_those_of_the_header(curves):
     found = curves(log_text("none"))
     assert (found.neurons, found.rounds) == ([(0, 80), (3, 80)], [])
-    assert found.accuracies["test"] == [(1, 85.0), (2, 90.0), (3, 91.5)]
+    assert found.measures["accuracy"]["test"] == [(1, 85.0), (2, 90.0), (3, 91.5)]
 
 
 def test_epochs_that_restart_count_on_and_a_restart_is_a_round(curves):
-    assert curves(HISTORIC) == ({"training": [(1, 15.0), (2, 30.0), (3, 50.0)]}, [], [2])
+    assert curves(HISTORIC) == ({"accuracy": {"training": [(1, 15.0), (2, 30.0), (3, 50.0)]}}, [], [2])
 
 
 def test_killed_run_is_drawn_up_to_its_end_and_an_epoch_may_lack_lines(curves):
     killed = log_text().split("Epoch: 2")[0] + epoch_text(2, 90.0, ()) + epoch_text(3, None, (85.0,))
-    assert curves(killed) == ({"training": [(1, 75.5), (3, 85.0)], "test": [(1, 85.0), (1, 60.5), (2, 90.0)]},
-                              [(0, 80), (1, 72), (3, 72)], [1])
+    accuracies = {"training": [(1, 75.5), (3, 85.0)], "test": [(1, 85.0), (1, 60.5), (2, 90.0)]}
+    assert curves(killed) == ({"accuracy": accuracies}, [(0, 80), (1, 72), (3, 72)], [1])
 
 
 def test_held_out_images_are_not_called_test(curves, figure):
-    assert list(curves(log_text(holdout=500)).accuracies) == ["training", "held-out"]
+    assert list(curves(log_text(holdout=500)).measures["accuracy"]) == ["training", "held-out"]
     axes, _ = figure(log=log_text(holdout=500))
-    assert legend_of(axes)[1:3] == ["training accuracy", "held-out accuracy"]
+    assert legend_of(axes)[1:3] == ["training", "held-out"]
+
+
+def test_of_a_vae_the_test_loss_and_its_parts_are_drawn(curves):
+    assert curves(vae_text()) == (
+        {"loss": {"test": [(1, 270.0), (1, 276.0), (2, 260.0)]}, "BCE": {"test": [(1, 260.0), (1, 267.0), (2, 250.0)]},
+         "KLD": {"test": [(1, 10.0), (1, 9.0), (2, 10.0)]}}, [(0, 80), (1, 72), (2, 72)], [1])
+    assert {name for splits in curves(vae_text(holdout=9)).measures.values() for name in splits} == {"held-out"}
+    killed = curves(vae_text().split("After epoch 1")[0])
+    assert killed.measures["BCE"] == {"training": [(1, 300.0)]}
 
 
 # ---- the figure ----
@@ -162,7 +190,7 @@ def narrow_band(deep):
 def test_arms_are_named_in_words_and_rounds_in_the_legend(figure):
     axes, _ = figure(**{arm: log_text(arm) for arm in ("random", "none", "contribution")})
     assert legend_of(axes) == ["without pruning", "contribution-based pruning", "randomised pruning",
-                               "training accuracy", "test accuracy", "pruning round"]
+                               "training", "test", "pruning round"]
     assert [line.get_xdata()[0] for line in axes[1].lines[-2:]] == [1, 2]
 
 
@@ -189,7 +217,7 @@ SHAPES = {"short": log_text(), "narrow": narrow_band(95.5), "drop": narrow_band(
 @pytest.mark.parametrize("shape", SHAPES)
 def test_no_accuracy_lies_outside_the_axis(figure, shape):
     axes, lines = figure(log=SHAPES[shape])
-    values = [value for points in lines[0].curves.accuracies.values() for _, value in points]
+    values = [value for points in lines[0].curves.measures["accuracy"].values() for _, value in points]
     assert len(values) > 0
     assert (heights(axes[0], *values) >= 0).all() and (heights(axes[0], *values) <= 1).all()
 
@@ -198,10 +226,22 @@ def test_narrow_band_is_given_most_of_the_height_and_the_legend_says_so(figure):
     axes, _ = figure(log=narrow_band(46.0))
     bottom, bound, top = heights(axes[0], 46.0, 95.0, 98.0)
     assert 0 < bottom < 0.05 and bound < 0.35 and top > 0.95
-    assert legend_of(axes)[-1] == "scale compressed below 95%"
+    assert legend_of(axes)[-1] == "scale compressed"
     even, _ = figure(log=narrow_band(95.5))
     assert np.ptp(np.diff(heights(even[0], 95.5, 96.0, 96.5, 97.0))) < 1e-9
     assert legend_of(even)[-1] == "pruning round"
+
+
+def test_losses_have_a_panel_each_and_rare_high_ones_are_compressed_above(figure):
+    band = [(245.0, 240.0 + epoch % 3) for epoch in range(60)]
+    axes, lines = figure(log=vae_text([(500.0, 500.0), *band]))
+    assert [panel.get_ylabel() for panel in axes] == ["loss (nats)", "BCE (nats)", "KLD (nats)", "neurons left"]
+    for panel, splits in zip(axes, lines[0].curves.measures.values()):
+        places = heights(panel, *(value for _, value in splits["test"]))
+        assert (places >= 0).all() and (places <= 1).all()
+    best, worst, spike = heights(axes[1], 240.0, 242.0, 500.0)
+    assert best < 0.1 and 0.25 < worst < 0.75 < spike < 1
+    assert legend_of(axes)[-2:] == ["pruning round", "scale compressed"]
 
 
 def test_neurons_have_a_panel_only_where_a_log_knows_them(figure):
@@ -233,9 +273,10 @@ def test_two_logs_of_one_arm_differ_in_words_and_colour(figure):
 
 def test_losses_and_accuracies_that_are_no_numbers_are_drawn_as_gaps(figure):
     nan, inf = float("nan"), float("inf")
-    batches = runlog.format_batch(1, 0, nan, 50.0) + runlog.format_batch(2, 0, inf, 60.0)
+    batches = "".join(runlog.format_batch(epoch, 0, {"loss": loss, "accuracy": accuracy})
+                      for epoch, loss, accuracy in ((1, nan, 50.0), (2, inf, 60.0)))
     axes, lines = figure(log=batches + epoch_text(1, nan, ()) + epoch_text(2, inf, ()))
-    assert lines[0].curves.accuracies["training"] == [(1, 50.0), (2, 60.0)]
+    assert lines[0].curves.measures["accuracy"]["training"] == [(1, 50.0), (2, 60.0)]
     assert axes[0].get_ylim()[0] > 45 and axes[0].get_ylim()[1] < 65
 
 
@@ -275,6 +316,22 @@ def test_start_needs_no_torch():
     assert subprocess.run([sys.executable, "-c", code], cwd=os.path.dirname(PROGRAM), timeout=60).returncode == 0
 
 
+def test_both_kinds_of_logs_in_a_folder_have_a_figure_each(tmp_path, write, write_arms, run, blank):
+    write_arms()
+    path = write(runlog.log_path("logs/MNIST", "", "contribution", "vae_log"), vae_text())
+    status, out, err = run()
+    assert (status, err) == (0, [])
+    assert sorted(name.stem for name in (tmp_path / "logs" / "MNIST").glob("*.png")) == ["comparison", "vae_comparison"]
+    assert [line for line in out if "left out" in line] == [
+        f"{os.path.join('logs', 'MNIST')}: no vae_log of these arms, which are left out: without pruning, "
+        "randomised pruning"]
+    assert (f"{os.path.relpath(path, str(tmp_path))}: contribution-based pruning, test loss 260.00 at epoch 2, "
+            "test BCE 250.00 at epoch 2, test KLD 10.00 at epoch 2, 72 of 80 neurons left") in out
+    figures = plot.read_logs(plot.find_logs(os.path.join("logs", "MNIST")))
+    assert [line.style["color"] for lines in figures.values() for line in lines] == [
+        "#000000", "#0072B2", "#E69F00", "#0072B2"]
+
+
 def test_figure_lies_beside_the_first_file_and_identical_files_are_named(tmp_path, write, run, blank):
     first = write("a/first.txt", log_text())
     copy = write("b/copy.txt", log_text())
@@ -289,8 +346,8 @@ def test_missing_arms_are_named_and_left_out(write_arms, run, blank):
     folder = os.path.join("logs", "MNIST")
     status, out, err = run(folder)
     assert (status, err) == (0, [])
-    assert [line for line in out if "no log" in line] == [
-        f"{folder}: no log of these arms, which are left out: without pruning, randomised pruning"]
+    assert [line for line in out if "no training_log" in line] == [
+        f"{folder}: no training_log of these arms, which are left out: without pruning, randomised pruning"]
 
 
 BAD = {"empty": ("", 1), "foreign": ("Dear reader,\nthis is a letter.\n", 1), "binary": (bytes(range(256)) * 9, None),
@@ -313,7 +370,7 @@ def test_log_cut_anywhere_in_a_line_is_not_drawn(write, capsys):
     start = text.index("Epoch: 2")
     number = text[:start].count("\n") + 1
     for end in range(start + 1, text.index("\n", start) - 1):
-        assert plot.read_logs([write("cut.txt", text[:end])]) == []
+        assert plot.read_logs([write("cut.txt", text[:end])]) == {}
         assert re.match(rf"plot\.py: .*cut\.txt, line {number}: .* expected a line like .*\n$", capsys.readouterr().err)
 
 

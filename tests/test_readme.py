@@ -19,10 +19,10 @@ def readme(monkeypatch):
 
 
 def test_the_table_is_what_the_logs_say(readme):
-    lines = plot.read_logs(plot.find_logs(os.path.join("logs", "MNIST")))
+    lines = plot.read_logs(plot.find_logs(os.path.join("logs", "MNIST")))[""]
     assert len(lines) == 3
     for line in lines:
-        training, test = (line.curves.accuracies[name][-1][1] for name in ("training", "test"))
+        training, test = (line.curves.measures["accuracy"][name][-1][1] for name in ("training", "test"))
         assert f"| {line.words} | {line.curves.neurons[-1][1]} | {training:.2f}% | {test:.2f}% |" in readme
 
 
