@@ -110,9 +110,9 @@ def fetch(name, folder, **options):
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
         files = "its files"
         if name == "CelebA":
-            files = ", ".join(checksums(kind)) + " and the unpacked folder img_align_celeba by hand"
-        raise UserError(f"{name} could not be read from or downloaded to {where} ({reason}); put {files} there, or "
-                        "take data set 0, Digits, which needs no network")
+            files = ", ".join(checksums(kind)) + " and the unpacked folder img_align_celeba"
+        raise UserError(f"{name} could not be read from or downloaded to {where} ({reason}); put {files} there by "
+                        "hand, or take data set 0, Digits, which needs no network")
 
 
 def damaged_files(kind, where):

@@ -3,6 +3,7 @@
     python plot.py                   every data set that has logs: logs/<data set>/comparison.png and comparison.pdf
     python plot.py logs/Digits       the logs of one folder
     python plot.py one.txt two.txt   these logs in one figure, saved beside the first
+    python plot.py --table ...       no figure but a table of these logs: means over seeds, intervals, differences
 
 Logs of vae.py have a figure of their own, vae_comparison. A log that cannot be read is named and left out; the exit
 status is then 2.
@@ -24,6 +25,7 @@ from matplotlib.patches import Patch
 
 import config
 import runlog
+import table
 
 # The colours of Okabe and Ito can be told apart by the colour-blind; these three differ in grey as well.
 ARMS = {"none": ("#000000", "o"), "contribution": ("#0072B2", "s"), "random": ("#E69F00", "^")}
@@ -54,6 +56,7 @@ def main():
     parser = config.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("logs", nargs="*", help="log files, or folders of logs")
     parser.add_argument("--output", metavar="NAME", default="comparison", help="the files' name (now: comparison)")
+    parser.add_argument("--table", action="store_true", help="print a table of the logs instead (needs scipy)")
     parser.add_argument("--show", action="store_true", help="open a window as well")
     arguments = parser.parse_args()
     if not arguments.show:
@@ -62,6 +65,9 @@ def main():
     for paths in [sum(map(find_logs, arguments.logs), [])] if arguments.logs else find_folders():
         figures = read_logs(paths)
         complete = complete and sum(map(len, figures.values())) == len(paths)
+        if arguments.table:
+            print(*table.tables([line.log for lines in figures.values() for line in lines]), sep="\n")
+            continue
         for prefix, lines in figures.items():
             describe(lines)
             draw(lines)

@@ -79,7 +79,7 @@ def quality(model, split):
         means.append(mean)
     mse = squares / len(split)
     return {"test MSE": mse, "test PSNR": -10 * math.log10(mse),
-            "active units": int((torch.cat(means).var(0) > ACTIVE).sum())}
+            "active units": int((torch.cat(means).var(0, unbiased=False) > ACTIVE).sum())}
 
 
 if __name__ == "__main__":
