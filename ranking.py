@@ -74,7 +74,7 @@ class Reached(Exception):
 def activations(model, groups, batches):
     """Yield the activations of a batch as the consumers get them, after the ReLU and in evaluation mode: [(B, N), ...].
 
-    One batch is in memory at a time: CelebA's activations together would take 8 GB.
+    Batches are not collected: CelebA's activations together would take 8 GB.
     """
     def catch(module, inputs):
         blocks.append(inputs[0])
@@ -83,14 +83,16 @@ def activations(model, groups, batches):
 
     training, hooks = model.training, [group.consumers[0].register_forward_pre_hook(catch) for group in groups]
     model.eval()
-    for images in batches:
-        blocks = []
-        with contextlib.suppress(Reached):
-            model(images)
-        yield blocks
-    model.train(training)
-    for hook in hooks:
-        hook.remove()
+    try:
+        for images in batches:
+            blocks = []
+            with contextlib.suppress(Reached):
+                model(images)
+            yield blocks
+    finally:
+        model.train(training)
+        for hook in hooks:
+            hook.remove()
 
 
 def highest(scores, prune_percent):

@@ -22,6 +22,11 @@ from collections import namedtuple
 
 from config import UserError
 
+try:
+    import fcntl
+except ImportError:  # Windows, where two runs into one log are not noticed
+    fcntl = None
+
 # The published logs' names of the first three arms; "worst" is the historic name of the randomised one.
 FILE_WORDS = {"none": "withoutPruning", "contribution": "withPruning", "random": "worstPruning"}
 
@@ -166,11 +171,13 @@ def parse_line(log, number, line):
     text = line.strip()
     cut = text and not line.endswith("\n")
     kind = next((kind for kind in KINDS if re.match(kind.start, text)), None)
-    if kind is None and (cut or "Accuracy" in text or "Batch" in text):
+    if kind is None and (cut or re.search("Accuracy|Batch|KLD", text)):
         kind = BATCH  # what it was meant to be
     if kind is None:
         return
     try:
+        if cut and not text.endswith(("%", " s")):
+            raise ValueError("digits may be missing")
         kind.parse(log, *re.fullmatch(kind.pattern, text).groups())
     except (AttributeError, LookupError, TypeError, ValueError, SyntaxError, RecursionError, MemoryError):
         raise LogError(f"{log.path}, line {number}: {text!r:.62} is broken or cut; "
@@ -204,12 +211,44 @@ def network_path(path):
 
 
 def create(path, header):
-    """A new log, open for writing, with its header; an earlier one is kept beside it under a numbered name."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    keep_earlier(path)
-    log = open(path, "x", encoding="utf-8", newline="\n")
+    """A new log, open for writing, with its header; an earlier one is kept beside it under a numbered name.
+
+    Raises UserError where another process still writes the earlier one.
+    """
+    folder = os.path.dirname(path)
+    os.makedirs(folder, exist_ok=True)
+    with turn_in(folder):
+        if os.path.exists(path):
+            with open(path) as earlier:
+                lock(earlier)
+        keep_earlier(path)
+        log = open(path, "x", encoding="utf-8", newline="\n")
+        lock(log)
     write([log], format_header(header))
     return log
+
+
+@contextlib.contextmanager
+def turn_in(folder):
+    """Wait until no other process is here, so that of two runs that start at once the second sees the first's log."""
+    if not fcntl:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def lock(log):
+    """Hold a log as long as its file is open, at most as long as the process lives. Raises UserError."""
+    if fcntl:
+        try:
+            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"{log.name}: another run is writing this log; wait for its end or give another log folder")
 
 
 def write(logs, text):

@@ -14,7 +14,7 @@ import training
 
 
 class TwoHeads(nn.Module):
-    """The end of a VAE's encoder: its last layer has two consumers. All layers have biases; one is frozen."""
+    """Its last layer has two consumers, as a VAE's encoder has. All layers have biases; one is frozen."""
 
     def __init__(self):
         super().__init__()
@@ -30,11 +30,24 @@ class TwoHeads(nn.Module):
         return [models.NeuronGroup(self.first, [self.last]), models.NeuronGroup(self.last, [self.mean, self.variance])]
 
 
+class FlatVAE(models.VAE):
+    """A VAE that is given the same noise at every pass; its logits, means and log-variances in one row an image.
+
+    They are divided by 10, since it has so many outputs that their sum of squares would take too large steps.
+    """
+
+    def forward(self, images):
+        noise = torch.linspace(-2, 2, len(images) * self.latent, dtype=images.dtype).view(-1, self.latent)
+        return torch.cat([output.flatten(1) for output in super().forward(images, noise)], 1) / 10
+
+
 # A model, an image's shape, and what stays in each group, whose neurons are removed in the order of the groups.
 MODELS = {
     "FeedForward": (lambda: models.FeedForward(6, [8, 7, 5], 4), (6,), [[0, 2, 3, 7], [1, 2, 3, 4, 5, 6], [4]]),
     "CNN": (lambda: models.CNN((2, 6, 6), [3, 4], [8, 5], 3), (2, 6, 6), [[1, 2, 5, 6], [0, 3, 4]]),
     "TwoHeads": (TwoHeads, (6,), [[0, 1, 4, 5, 6, 9, 10], [2, 3, 8]]),
+    "VAE": (lambda: FlatVAE((2, 8, 8), [3, 4], [9, 8, 7, 6], 3), (2, 8, 8),
+            [[0, 2, 3, 5, 8], [1, 2, 6, 7], [0, 1, 4, 5], [2, 3, 5]]),
 }
 
 
@@ -42,6 +55,9 @@ def two_settings(parameters):
     parameters = list(parameters)
     return torch.optim.SGD([{"params": parameters[1:], "lr": 0.02}, {"params": parameters[:1]}], lr=0.05, momentum=0.9)
 
+
+# Every way to remove: from all groups (None), or from the group at one place alone.
+REMOVALS = [(name, place) for name, (_, _, keeps) in MODELS.items() for place in [None, *range(len(keeps))]]
 
 # An optimizer and the names of what it holds of each weight.
 OPTIMIZERS = {
@@ -55,11 +71,12 @@ OPTIMIZERS = {
 class Trained:
     """A model and its optimizer after three steps, in float64 so that sums in another order agree."""
 
-    def __init__(self, name, optimizer):
+    def __init__(self, name, optimizer, place=None):
         torch.manual_seed(7)
         make, shape, keeps = MODELS[name]
         self.model = make().double()
-        self.keeps = [torch.tensor(keep) for keep in keeps]
+        self.keeps = [torch.tensor(keep) if place in (None, number) else torch.arange(width)
+                      for number, (keep, width) in enumerate(zip(keeps, models.widths(self.model)))]
         self.inputs = torch.randn(4, 10, *shape, dtype=torch.float64)
         self.optimizer = OPTIMIZERS[optimizer][0](self.model.parameters())
         for inputs in self.inputs[1:]:
@@ -107,8 +124,9 @@ def network(request):
 
 # ---- removal ----
 
-def test_the_output_after_removal_equals_that_of_the_masked_network(network):
-    pruned, masked = Trained(network, "SGD"), Trained(network, "SGD")
+@pytest.mark.parametrize("network, place", REMOVALS)
+def test_the_output_after_removal_equals_that_of_the_masked_network(network, place):
+    pruned, masked = Trained(network, "SGD", place), Trained(network, "SGD", place)
     before = pruned.model(pruned.inputs[0])
     pruned.remove()
     masked.mask()
@@ -202,6 +220,64 @@ def test_networks_are_of_the_published_sizes(network, parameters):
     assert model(torch.zeros(2, *network["image_shape"])).shape == (2, network["classes"])
 
 
+CELEBA = {"image_shape": (3, 64, 64), "conv_widths": [32, 64], "hidden_widths": [2048, 4096, 4096, 2048], "latent": 100}
+
+
+def test_the_vae_of_celeba_is_of_the_published_size(monkeypatch):
+    # 85 million weights need no memory on this device; torch 1.13 cannot name it for a whole model.
+    monkeypatch.setattr(nn, "Linear", functools.partial(nn.Linear, device="meta"))
+    model = models.VAE(**CELEBA)
+    assert models.count_parameters(model) == 85183619
+    assert models.widths(model) == CELEBA["hidden_widths"]
+
+
+def small_vae(**changes):
+    """(the arguments of a small VAE, the VAE, images, noise)"""
+    torch.manual_seed(5)
+    network = {"image_shape": (2, 12, 8), "conv_widths": [3, 4], "hidden_widths": [9, 8, 7, 6], "latent": 5, **changes}
+    return network, models.VAE(**network), torch.rand(10, *network["image_shape"]), torch.randn(10, network["latent"])
+
+
+@pytest.mark.parametrize("changes", [
+    {"image_shape": (1, 28, 28)}, {"image_shape": (3, 32, 32)}, {"image_shape": (3, 32, 16), "conv_widths": [2] * 4},
+    {"conv_widths": []}, {"hidden_widths": [9, 8]}, {"hidden_widths": [9, 8, 7, 6, 5, 4]}, {"latent": 1}], ids=str)
+def test_a_vae_gives_back_images_of_the_shape_that_it_takes(changes):
+    network, model, images, noise = small_vae(**changes)
+    latent = (10, network["latent"])
+    for outputs in (model(images), model(images, noise)):
+        assert [output.shape for output in outputs] == [images.shape, latent, latent]
+    assert models.widths(model) == network["hidden_widths"]
+    for module in model.modules():
+        if hasattr(module, "weight"):
+            assert (module.bias is None) == isinstance(module, nn.Linear)
+
+
+def test_a_vae_computes_convolutions_a_sampled_latent_and_the_same_back():
+    _, model, images, noise = small_vae()
+    for parameter in model.parameters():
+        parameter.data *= 3  # the first weights give log-variances so near 0 that their part could not be seen
+    down, up = model.convolutions, model.deconvolutions
+    x = functional.conv2d(images, down[0].weight, down[0].bias, stride=2, padding=1).clamp(min=0)
+    x = functional.conv2d(x, down[1].weight, down[1].bias, stride=2, padding=1).clamp(min=0).reshape(10, -1)
+    for layer in model.encoder:
+        x = (x @ layer.weight.T).clamp(min=0)
+    mean, logvar = x @ model.mean.weight.T, x @ model.logvar.weight.T
+    x = mean + noise * torch.sqrt(torch.exp(logvar))
+    for layer in model.decoder:
+        x = (x @ layer.weight.T).clamp(min=0)
+    x = functional.conv_transpose2d(x.reshape(10, 4, 3, 2), up[0].weight, up[0].bias, stride=2, padding=1).clamp(min=0)
+    logits = functional.conv_transpose2d(x, up[1].weight, up[1].bias, stride=2, padding=1)
+    torch.testing.assert_close(model(images, noise), (logits, mean, logvar))
+    torch.testing.assert_close(model(images)[0], model.decode(mean))
+    assert logvar.abs().mean() > 0.1
+
+
+def test_the_groups_of_a_vae_chain_and_the_encoders_last_feeds_mean_and_log_variance():
+    _, model, _, _ = small_vae()
+    (first, last), (widen, widest, inner) = model.encoder, model.decoder
+    assert model.groups() == [(first, [last]), (last, [model.mean, model.logvar]), (widen, [widest]), (widest, [inner])]
+
+
 def test_networks_compute_convolution_relu_pooling_and_linear_relu():
     torch.manual_seed(0)
     model, images = models.build((2, 12, 8), [3, 4], [7, 6], 5), torch.randn(9, 2, 12, 8)
@@ -214,39 +290,45 @@ def test_networks_compute_convolution_relu_pooling_and_linear_relu():
 
 # ---- files ----
 
-def pruned_network(sizes):
+# What makes a network, and its arguments.
+NETWORKS = {"feed-forward": (models.build, {**MNIST, "image_shape": (1, 6, 6)}),
+            "convolutional": (models.build, {**CIFAR10, "image_shape": (3, 8, 8)}),
+            "VAE": (models.VAE, {**CELEBA, "image_shape": (3, 8, 8), "hidden_widths": [20, 40, 30, 10]})}
+
+
+def pruned_network(make, sizes):
     torch.manual_seed(3)
-    model = models.build(**sizes)
+    model = make(**sizes)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     for group in model.groups():
         models.remove(group, torch.arange(0, group.producer.out_features, 3), optimizer)
     return model, {**sizes, "hidden_widths": models.widths(model)}
 
 
-@pytest.fixture(params=[{**MNIST, "image_shape": (1, 6, 6)}, {**CIFAR10, "image_shape": (3, 8, 8)}],
-                ids=["feed-forward", "convolutional"])
-def sizes(request):
-    return request.param
+@pytest.fixture(params=NETWORKS)
+def made(request):
+    return NETWORKS[request.param]
 
 
-def test_a_saved_network_loads_in_three_lines(sizes, tmp_path):
-    model, network = pruned_network(sizes)
+def test_a_saved_network_loads_in_three_lines(made, tmp_path):
+    make, sizes = made
+    model, network = pruned_network(make, sizes)
     path = str(tmp_path / "network.pt")
     training.save(path, network, model)
     images = torch.randn(5, *sizes["image_shape"])
 
     saved = torch.load(path, weights_only=True)
-    loaded = models.build(**saved["network"])
+    loaded = make(**saved["network"])
     loaded.load_state_dict(saved["weights"])
 
-    assert torch.equal(loaded(images), model(images))
+    torch.testing.assert_close(loaded(images), model(images), rtol=0, atol=0)  # a VAE has three outputs
     assert [file.name for file in tmp_path.iterdir()] == ["network.pt"]
 
 
-def test_a_pruned_network_exports(sizes):
+def test_a_pruned_network_exports(made):
     export = pytest.importorskip("torch.export").export
-    model, _ = pruned_network(sizes)
-    images = torch.randn(5, *sizes["image_shape"])
+    model, _ = pruned_network(*made)
+    images = torch.randn(5, *made[1]["image_shape"])
     exported = export(model, (images,))
     torch.testing.assert_close(exported.module()(images), model(images))
 
@@ -259,5 +341,5 @@ def test_a_full_disk_is_a_user_error_and_keeps_the_old_network(tmp_path):
     path.write_text("old")
     (tmp_path / "network.pt.part").symlink_to("/dev/full")
     with pytest.raises(config.UserError, match="network.pt"):
-        training.save(str(path), *reversed(pruned_network(sizes)))
+        training.save(str(path), *reversed(pruned_network(models.build, sizes)))
     assert path.read_text() == "old"

@@ -3,12 +3,14 @@ import argparse
 import copy
 import itertools
 import math
+import weakref
 from collections import Counter
 from fractions import Fraction
 
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 import data
 import driver
@@ -90,7 +92,7 @@ def scores_of(weights, blocks, chosen):
         consumers.append(nn.Linear(rows.shape[1], rows.shape[0], bias=False))
         consumers[-1].weight.data = rows
     group = models.NeuronGroup(nn.Linear(3, weights[0].shape[1]), consumers)
-    return ranking.contribution(group, lambda: blocks, chosen)
+    return ranking.contribution([group], lambda: ([block] for block in blocks), chosen)[0]
 
 
 @pytest.mark.parametrize("lambdas", LAMBDAS, ids=str)
@@ -112,48 +114,132 @@ def test_average_contributions_sum_to_one_where_no_denominator_is_zero(case):
 
 # ---- through a network ----
 
-class Dropping(models.FeedForward):
-    """A network whose activations differ between training and evaluation mode."""
-
-    def forward(self, x):
-        x = x.flatten(1)
-        for layer in self.layers[:-1]:
-            x = nn.functional.dropout(layer(x).relu(), 0.5, self.training)
-        return self.layers[-1](x)
-
-
-def hidden_activations(model, images):
-    first = (images.flatten(1) @ model.layers[0].weight.T).clamp(min=0)
-    return [first, (first @ model.layers[1].weight.T).clamp(min=0)]
-
-
-def test_activations_are_those_after_the_relu_in_evaluation_mode_over_all_batches():
+def feed_forward():
     torch.manual_seed(1)
-    model, images = Dropping(6, [8, 5], 3), torch.randn(10, 6)
-    collected = ranking.collect_activations(model, images.split(4))
-    for blocks, expected in zip(collected, hidden_activations(model, images)):
-        assert [len(block) for block in blocks] == [4, 4, 2]
+    return models.FeedForward(6, [8, 5], 3).double(), torch.rand(10, 6).double()
+
+
+def vae():
+    torch.manual_seed(1)
+    return models.VAE((2, 8, 8), [3, 4], [9, 8, 7, 6], 5).double(), torch.rand(10, 2, 8, 8).double()
+
+
+def relu(x, *layers):
+    """What comes out of linear layers with a ReLU after the last of them alone."""
+    for layer in layers:
+        x = x @ layer.weight.detach().T
+    return x.clamp(min=0)
+
+
+def activations_by_hand(model, images):
+    """The activations of every group; a VAE's decoder gets the posterior mean."""
+    if isinstance(model, models.FeedForward):
+        first = relu(images.flatten(1), model.layers[0])
+        return [first, relu(first, model.layers[1])]
+    for convolution in model.convolutions:
+        images = functional.conv2d(images, convolution.weight.detach(), convolution.bias.detach(), 2, 1).clamp(min=0)
+    first = relu(images.flatten(1), model.encoder[0])
+    second = relu(first, model.encoder[1])
+    third = relu(second, model.mean, model.decoder[0])
+    return [first, second, third, relu(third, model.decoder[1])]
+
+
+@pytest.fixture(params=[feed_forward, vae])
+def network(request):
+    return request.param()
+
+
+def test_activations_are_those_after_the_relu_in_evaluation_mode_over_all_batches(network):
+    model, images = network
+    for group in model.groups():  # the activations differ between training and evaluation mode
+        group.producer.register_forward_hook(lambda layer, inputs, x: functional.dropout(x, 0.5, layer.training))
+    batches = list(ranking.activations(model, model.groups(), images.split(4)))
+    expected = activations_by_hand(model, images)
+    assert [[len(block) for block in blocks] for blocks in batches] == [[n] * len(expected) for n in (4, 4, 2)]
+    for blocks, of_group in zip(zip(*batches), expected):
+        assert of_group.gt(0).any()
         assert not torch.cat(blocks).requires_grad
-        torch.testing.assert_close(torch.cat(blocks), expected.detach())
-    assert model.training
+        torch.testing.assert_close(torch.cat(blocks), of_group)
+    assert all(module.training for module in model.modules())
+    model(images)  # to its end: nothing listens any more
+    assert [len(blocks) for blocks in batches] == 3 * [len(expected)]
+
+
+@pytest.mark.parametrize("lambdas", LAMBDAS, ids=str)
+def test_survivors_are_the_best_by_the_triple_loop_in_every_group(network, lambdas):
+    # The last encoder layer of a VAE feeds mean and log-variance: their rows count together.
+    model, images = network
+    groups, hidden = model.groups(), activations_by_hand(model, images)
+    expected = [by_loops(torch.cat([consumer.weight for consumer in group.consumers]), a, *lambdas)
+                for group, a in zip(groups, hidden)]
+    scores = ranking.contribution(groups, lambda: ranking.activations(model, groups, images.split(4)),
+                                  options(*lambdas))
+    kept = ranking.survivors(model, lambda: images.split(4), "contribution", options(*lambdas), 40)
+    torch.testing.assert_close(scores, expected, rtol=1e-10, atol=0)
+    assert [keep.tolist() for keep in kept] == [best(score, len(score) * 60 // 100) for score in expected]
+
+
+def test_one_pass_over_the_data_serves_all_groups_and_ends_at_the_last_consumer(network):
+    model, images = network
+    last, passes, given = model.groups()[-1].consumers[0], [], []
+
+    def batches():
+        given.append("once")
+        return images.split(4)
+
+    model.groups()[0].producer.register_forward_hook(lambda layer, inputs, output: passes.append(len(output)))
+    for module in [last, *getattr(model, "deconvolutions", [])]:
+        module.register_forward_hook(lambda *run: pytest.fail("ran on when every activation was known"))
+    ranking.survivors(model, batches, "contribution", options(), 40)
+    assert (given, passes) == (["once"], [4, 4, 2])
+
+
+def test_no_batch_of_activations_is_kept_when_the_next_is_given(network):
+    model, images = network
+    seen = []
+    for blocks in ranking.activations(model, model.groups(), images.split(4)):
+        assert [earlier() for earlier in seen] == len(seen) * [None]
+        seen += map(weakref.ref, blocks)
+    assert len(seen) == 3 * len(model.groups())
+
+
+def test_contribution_keeps_no_batch_but_the_last():
+    group, seen = models.NeuronGroup(nn.Linear(3, 6), [nn.Linear(6, 4)]), []
+
+    def blocks():
+        for _ in range(4):
+            block = torch.rand(5, 6)
+            seen.append(weakref.ref(block))
+            yield [block]
+            del block
+            assert [earlier() for earlier in seen[:-1]] == (len(seen) - 1) * [None]
+
+    ranking.contribution([group], blocks, options(1.0, 1.0))
+    assert len(seen) == 4
+
+
+def test_a_criterion_may_stop_before_the_last_batch(network):
+    model, images = network
+    blocks = next(ranking.activations(model, model.groups(), images.split(4)))
     model(images)
-    assert [len(blocks) for blocks in collected] == [3, 3]  # nothing listens any more
+    assert len(blocks) == len(model.groups())  # nothing listens any more
+    assert model.training
 
 
-def dataset(images, given):
+def dataset(images):
     """A data set whose test set is nothing like its training set, `images`."""
-    train, test = (data.Split(pixels, torch.zeros(len(pixels), dtype=torch.int64), given, "cpu")
+    train, test = (data.Split(pixels, torch.zeros(len(pixels), dtype=torch.int64), "cpu", 0.5, 0.5)
                    for pixels in (images, 255 - images[:5]))
     return data.Dataset(train, test, 3)
 
 
 def round_of(model, images, arm, **changes):
     """Run one round on the model as a run does; the model is changed."""
-    given = argparse.Namespace(**{"mean": 0.5, "std": 0.5, "seed": 3, "prune_percent": 40, "lambda_average": 1.0,
-                                  "lambda_max": 0.0, **changes})
+    given = argparse.Namespace(**{"seed": 3, "prune_percent": 40, "lambda_average": 1.0, "lambda_max": 0.0, **changes})
     run = training.Run(model, torch.optim.SGD(model.parameters(), lr=0.1))
     run.epoch, optimizer = 40, run.optimizer
-    training.prune(run, dataset(images, given), driver.classify, given, arm, [])
+    task = training.Task(dataset(images), driver.classify, lambda run, arm, moment: {})
+    training.prune(run, task, given, arm, [])
     assert run.optimizer is optimizer
 
 
@@ -176,7 +262,7 @@ def test_a_round_keeps_the_neurons_that_contribute_most_over_the_whole_training_
     images[data.EVALUATION_BATCH:, 0, 1] = 255
     model, old = two_layers(), two_layers()
     round_of(model, images, "contribution", lambda_average=lambdas[0], lambda_max=lambdas[1])
-    hidden = hidden_activations(old, (images.float() / 255 - 0.5) / 0.5)
+    hidden = activations_by_hand(old, (images.float() / 255 - 0.5) / 0.5)
     scores = [by_loops(layer.weight, a, *lambdas) for layer, a in zip(old.layers[1:], hidden)]
     assert_kept(model, old, best(scores[0], 4), best(scores[1], 3))
 
@@ -218,11 +304,10 @@ def test_equal_scores_keep_the_lower_index(width, levels):
 def random_choice(model, seed, epoch=1, percent=40, use=training.RANDOM_RANKING):
     def forbidden():
         raise AssertionError("the random arm looked at the data")
-        yield
 
     numbers = training.generator(argparse.Namespace(seed=seed), epoch, use)
     return [tuple(keep.tolist())
-            for keep in ranking.survivors(model, forbidden(), "random", options(generator=numbers), percent)]
+            for keep in ranking.survivors(model, forbidden, "random", options(generator=numbers), percent)]
 
 
 def test_random_choices_are_uniform_and_independent_between_groups():
@@ -257,5 +342,5 @@ def test_a_random_round_takes_the_choice_of_its_seed_and_epoch():
 @pytest.mark.parametrize("percent", [10, 33.3, 99])
 def test_random_removes_as_many_of_each_group_as_contribution(percent):
     model = models.FeedForward(2, [50, 31, 2], 3)
-    by_contribution = ranking.survivors(model, [torch.rand(6, 2)], "contribution", options(), percent)
+    by_contribution = ranking.survivors(model, lambda: [torch.rand(6, 2)], "contribution", options(), percent)
     assert [len(keep) for keep in random_choice(model, 5, percent=percent)] == [len(keep) for keep in by_contribution]

@@ -6,21 +6,51 @@ import re
 
 import pytest
 
+import config
 import runlog
-from runlog import Batch, Epoch, LogError, Round
+from runlog import Batch, Epoch, LogError, Round, RunLog
 
 BATCH = "Epoch: 1, Batch: 0, Loss: 2.309448719024658, Accuracy: 11.279296875%\n"  # of the published logs
+VAE_BATCH = "Epoch: 1, Batch: 0, Loss: 546.3193359375, BCE: 545.1005859375, KLD: 1.21875\n"
 HEADER = {"seed": 30, "prune_percent": 10.0, "hidden_widths": [50, 30], "compare": True}
-MEASURES = {"training loss": 0.812345, "training accuracy": 76.1, "test loss": 4.5e-07, "test accuracy": 100.0}
-BEFORE = {"widths": [50, 30], "neurons": 80, "parameters": 41000, **MEASURES}
-AFTER = {"widths": [45, 27], "neurons": 72, "parameters": 36765, **MEASURES, "test accuracy": 0.0}
-SUMMARY = {"epochs": 2, "rounds": 1, **AFTER, "time": 21.3}
+FIRST_BATCH = len(HEADER)  # its place among the lines of a sample
 
-SAMPLE = [*runlog.format_header(HEADER).splitlines(True), BATCH, runlog.format_batch(1, 10, 1.5, 50.25),
-          runlog.format_epoch(1, {**MEASURES, "time": 0.25}), runlog.format_round(1, 1, BEFORE, AFTER, 0.125),
-          runlog.format_batch(2, 0, 1.25, 55.5), runlog.format_batch(2, 10, 1e-05, 100.0),
-          runlog.format_epoch(2, {**MEASURES, "time": 0.5}), runlog.format_summary(SUMMARY)]
-FIRST_BATCH = len(HEADER)  # its place in SAMPLE
+# What the four batch lines of a program's log measure, what its other lines do, and what a round changes of that.
+KINDS = {
+    "classifier": (
+        [{"loss": 2.309448719024658, "accuracy": 11.279296875}, {"loss": 1.5, "accuracy": 50.25},
+         {"loss": 1.25, "accuracy": 55.5}, {"loss": 1e-05, "accuracy": 100.0}],
+        {"training loss": 0.812345, "training accuracy": 76.1, "test loss": 4.5e-07, "test accuracy": 100.0},
+        {"test accuracy": 0.0}),
+    "VAE": (
+        [{"loss": 546.3193359375, "BCE": 545.1005859375, "KLD": 1.21875}, {"loss": 1.5, "BCE": 0.0, "KLD": 50.25},
+         {"loss": 1.25, "BCE": 55.5, "KLD": 1e-05}, {"loss": 1e+16, "BCE": 100.0, "KLD": -2.5}],
+        {"training loss": 546.319, "training BCE": 545.101, "training KLD": 1.21875, "test MSE": 4.5e-07,
+         "test PSNR": 63.4679, "active units": 17},
+        {"test MSE": 1.25, "test PSNR": -0.9691, "active units": 0}),
+}
+
+
+def sample(batches, measures, changes):
+    """The lines of a log of two epochs with a round between them, and what they hold."""
+    batches = [Batch(*place, values) for place, values in zip([(1, 0), (1, 10), (2, 0), (2, 10)], batches)]
+    epochs = [Epoch(1, {**measures, "time": 0.25}), Epoch(2, {**measures, "time": 0.5})]
+    only = Round(1, 1, {"widths": [50, 30], "neurons": 80, "parameters": 41000, **measures},
+                 {"widths": [45, 27], "neurons": 72, "parameters": 36765, **measures, **changes}, 0.125)
+    summary = {"epochs": 2, "rounds": 1, **only.after, "time": 21.3}
+    lines = [*runlog.format_header(HEADER).splitlines(True), *[runlog.format_batch(*line) for line in batches[:2]],
+             runlog.format_epoch(*epochs[0]), runlog.format_round(*only),
+             *[runlog.format_batch(*line) for line in batches[2:]], runlog.format_epoch(*epochs[1]),
+             runlog.format_summary(summary)]
+    return lines, RunLog(None, HEADER, batches, epochs, [only], summary)
+
+
+SAMPLES = {kind: sample(*values) for kind, values in KINDS.items()}
+
+
+@pytest.fixture(params=SAMPLES)
+def kind(request):
+    return request.param
 
 
 @pytest.fixture
@@ -46,18 +76,19 @@ def assert_line_is_named(parse, content, number):
 
 # ---- what is written is read back ----
 
-def test_every_kind_of_line_is_read_back(parse):
-    log = parse("".join(SAMPLE))
-    assert log.header == HEADER
-    assert log.batches == [Batch(1, 0, 2.309448719024658, 11.279296875), Batch(1, 10, 1.5, 50.25),
-                           Batch(2, 0, 1.25, 55.5), Batch(2, 10, 1e-05, 100.0)]
-    assert log.epochs == [Epoch(1, {**MEASURES, "time": 0.25}), Epoch(2, {**MEASURES, "time": 0.5})]
-    assert log.rounds == [Round(1, 1, BEFORE, AFTER, 0.125)]
-    assert log.summary == SUMMARY
+def test_every_kind_of_line_is_read_back(parse, kind):
+    lines, held = SAMPLES[kind]
+    log = parse("".join(lines))
+    assert log == held._replace(path=log.path)
 
 
 def test_a_batch_line_has_the_published_form():
-    assert runlog.format_batch(1, 0, 2.309448719024658, 11.279296875) == BATCH
+    assert SAMPLES["classifier"][0][FIRST_BATCH] == BATCH
+    assert SAMPLES["VAE"][0][FIRST_BATCH] == VAE_BATCH
+
+
+def test_a_psnr_is_in_decibels_and_active_units_are_a_count():
+    assert runlog.format_measures(KINDS["VAE"][1]).endswith(", test PSNR 63.4679 dB, active units 17")
 
 
 @pytest.mark.parametrize("value", [30, -1.5, 1e-30, True, None, [50, 30], [], "it's \"quoted\", 5%", "a\nb\\n", "ä€",
@@ -70,30 +101,35 @@ def test_a_header_value_is_read_back_and_stays_one_line(parse, value):
 
 @pytest.mark.parametrize("value", [math.pi * 10 ** power for power in range(-12, 13, 3)] + [0.0, 99.99996, -0.5])
 def test_numbers_keep_six_digits_and_a_batch_all_of_them(parse, value):
-    measures = {"widths": [7], "test loss": value}
-    log = parse(runlog.format_batch(3, 20, value, 100 / 3) + runlog.format_epoch(3, {**measures, "time": 1.0})
-                + runlog.format_round(2, 3, measures, measures, 2.0))
-    assert log.batches == [Batch(3, 20, value, 100 / 3)]
-    for read in (log.epochs[0].measures, log.rounds[0].before, log.rounds[0].after):
-        assert read["widths"] == [7] and read["test loss"] == pytest.approx(value, rel=5.1e-6)
+    measures = {"widths": [7], "test loss": value, "test PSNR": value}
+    for of_batch in ({"loss": value, "accuracy": 100 / 3}, {"loss": value, "BCE": -value, "KLD": value / 3}):
+        log = parse(runlog.format_batch(3, 20, of_batch) + runlog.format_epoch(3, {**measures, "time": 1.0})
+                    + runlog.format_round(2, 3, measures, measures, 2.0))
+        assert log.batches == [Batch(3, 20, of_batch)]
+        for read in (log.epochs[0].measures, log.rounds[0].before, log.rounds[0].after):
+            assert read["widths"] == [7]
+            assert read["test loss"] == read["test PSNR"] == pytest.approx(value, rel=5.1e-6)
 
 
 @pytest.mark.parametrize("ending", ["\n", "\r\n"])
-def test_a_log_may_have_come_through_windows(parse, ending):
-    assert parse("".join(SAMPLE).replace("\n", ending)) == parse("".join(SAMPLE))
+def test_a_log_may_have_come_through_windows(parse, ending, kind):
+    text = "".join(SAMPLES[kind][0])
+    assert parse(text.replace("\n", ending)) == parse(text)
 
 
 # ---- what is broken is named ----
 
-def test_a_log_cut_anywhere_is_read_up_to_a_line_end_or_refused(parse):
-    text, whole = "".join(SAMPLE), parse("".join(SAMPLE))
-    ends = list(itertools.accumulate(map(len, SAMPLE)))
+def test_a_log_cut_anywhere_is_read_up_to_a_line_end_or_refused(parse, kind):
+    sample, _ = SAMPLES[kind]
+    text, whole = "".join(sample), parse("".join(sample))
+    ends = list(itertools.accumulate(map(len, sample)))
+    # Where a line is whole without its line end: not a VAE's batch line, whose last number may go on.
+    closed = {end - 1 for line, end in zip(sample, ends) if kind != "VAE" or not line.startswith("Epoch:")}
     for cut in range(len(text)):
-        lines = sum(end - 1 <= cut for end in ends)  # the lines that are whole, if but for their line end
-        between = cut == 0 or cut in ends or cut + 1 in ends
+        lines = sum(end <= cut or end - 1 == cut in closed for end in ends)
         if lines <= FIRST_BATCH:
             assert re.search(r"log\.txt, line \d+: ", refusal(parse, text[:cut])), cut
-        elif not between:
+        elif cut not in closed.union(ends):
             assert_line_is_named(parse, text[:cut], lines + 1)
         else:
             log = parse(text[:cut])
@@ -101,12 +137,13 @@ def test_a_log_cut_anywhere_is_read_up_to_a_line_end_or_refused(parse):
             assert sum(map(len, log[2:5])) + bool(log.summary) == lines - FIRST_BATCH
 
 
-@pytest.mark.parametrize("number", range(len(SAMPLE)))
-def test_a_letter_in_the_place_of_a_digit_is_named(parse, number):
-    line = SAMPLE[number]
+@pytest.mark.parametrize("number", range(len(SAMPLES["classifier"][0])))
+def test_a_letter_in_the_place_of_a_digit_is_named(parse, number, kind):
+    sample, _ = SAMPLES[kind]
+    line = sample[number]
     for digit in re.finditer(r"\d", line):
         broken = line[:digit.start()] + "x" + line[digit.end():]
-        assert_line_is_named(parse, "".join(SAMPLE[:number] + [broken] + SAMPLE[number + 1:]), number + 1)
+        assert_line_is_named(parse, "".join(sample[:number] + [broken] + sample[number + 1:]), number + 1)
 
 
 @pytest.mark.parametrize("ending", ["\n", ""])
@@ -126,6 +163,29 @@ def test_a_letter_in_the_place_of_a_digit_is_named(parse, number):
 def test_a_broken_line_is_named(parse, broken, ending):
     assert_line_is_named(parse, BATCH + broken + ending, 2)
     assert_line_is_named(parse, BATCH + broken + "\n" + BATCH, 2)
+
+
+@pytest.mark.parametrize("ending", ["\n", ""])
+@pytest.mark.parametrize("broken", [
+    *["Epoch: 1, Batch: 10, Loss: 2.0, BCE: 1.5, KLD: " + kld
+      for kld in ("", "x", "-", "0.5.5", "0,5", "0.5%", "0.5 5", "0.5, Accuracy: 5%", "0.5, Loss: 2.0")],
+    *["Epoch: 1, Batch: 10, Loss: " + parts
+      for parts in (", BCE: 1.5, KLD: 0.5", "x, BCE: 1.5, KLD: 0.5", "2.0, BCE: , KLD: 0.5", "2.0, BCE: 1.5%, KLD: 0.5",
+                    "2.0, BCE: 1.5", "2.0, KLD: 0.5", "2.0, KLD: 0.5, BCE: 1.5", "2.0 BCE: 1.5 KLD: 0.5",
+                    "2.0, Accuracy: 5%, BCE: 1.5, KLD: 0.5")],
+    *[place + ", Loss: 2.0, BCE: 1.5, KLD: 0.5" for place in ("Epoch: 1", "Epoch: x, Batch: 0", "poch: 1, Batch: 10")],
+    "Loss: 2.0, BCE: 1.5, KLD: 0.5", "5, KLD: 0.5", VAE_BATCH.strip() * 2,
+    "After epoch 1: test PSNR 20.1 dB", "After epoch 1: test PSNR dB, time 0.3 s", "Summary: active units 5"])
+def test_a_broken_line_of_a_vae_is_named(parse, broken, ending):
+    assert_line_is_named(parse, VAE_BATCH + broken + ending, 2)
+    assert_line_is_named(parse, VAE_BATCH + broken + "\n" + VAE_BATCH, 2)
+
+
+@pytest.mark.parametrize("first, second", [(BATCH, VAE_BATCH), (VAE_BATCH, BATCH)])
+def test_a_log_of_both_programs_is_refused_at_its_first_line_of_the_other(parse, first, second):
+    between = runlog.format_epoch(1, {"test loss": 2.0, "time": 0.25})
+    assert_line_is_named(parse, first + second, 2)
+    assert_line_is_named(parse, first + first + between + second + first, 4)
 
 
 @pytest.mark.parametrize("content", [
@@ -158,7 +218,7 @@ def test_epochs_that_restart_count_on(parse, epochs, wanted, restarts):
     lines, batch, last = [], 0, None
     for epoch in epochs:
         batch = 10 if epoch == last and batch == 0 else 0
-        lines.append(runlog.format_batch(epoch, batch, 2.0, 10.0))
+        lines.append(runlog.format_batch(epoch, batch, {"loss": 2.0, "accuracy": 10.0}))
         last = epoch
     assert runlog.clock(parse("".join(lines)).batches) == (wanted, restarts)
 
@@ -181,13 +241,83 @@ def test_earlier_logs_and_networks_are_kept_under_one_number(tmp_path):
     assert kept == {**texts, **networks}
 
 
-def test_a_kept_network_alone_takes_its_number(tmp_path):
+@pytest.mark.parametrize("alone", [".1.pt", ".1_end.png"])
+def test_a_kept_network_or_picture_alone_takes_its_number(tmp_path, alone):
     path = runlog.log_path(str(tmp_path), "MNIST", "none")
     runlog.create(path, {"run": 1}).close()
-    (tmp_path / "MNIST" / "training_logwithoutPruning.1.pt").write_text("an older one")
+    older = tmp_path / "MNIST" / ("training_logwithoutPruning" + alone)
+    older.write_text("an older one")
     runlog.create(path, {"run": 2}).close()
     assert (tmp_path / "MNIST" / "training_logwithoutPruning.2.txt").read_text() == "# run = 1\n"
-    assert (tmp_path / "MNIST" / "training_logwithoutPruning.1.pt").read_text() == "an older one"
+    assert older.read_text() == "an older one"
+
+
+@pytest.mark.parametrize("folder", ["logs", "[a]*?"])
+def test_pictures_are_kept_with_their_log_and_the_files_of_others_stay(tmp_path, folder):
+    path = runlog.log_path(str(tmp_path / folder), "MNIST", "contribution", "vae_log")
+    own = [".txt", ".pt", "_before_round_1.png", "_end.png"]
+    others = ["vae_logwithoutPruning.txt", "vae_logwithoutPruning_end.png", "vae_logworstPruning_end.png",
+              "training_logwithPruning.txt", "training_logwithPruning_end.png", "vae_logwithPruning.png",
+              "vae_logwithPruning_notes.txt", "vae_logwithPruningMore_end.png", "vae_strip.png", "end.png"]
+    os.makedirs(os.path.dirname(path))
+    for run in range(3):
+        runlog.keep_earlier(path)
+        for ending in own if run != 1 else own[2:]:  # of the second run the user deleted the log
+            with open(os.path.splitext(path)[0] + ending, "w") as file:
+                file.write(str(run))
+        for name in others:
+            with open(os.path.join(os.path.dirname(path), name), "w") as file:
+                file.write("another's")
+    found = {file.name: file.read_text() for file in (tmp_path / folder / "MNIST").iterdir()}
+    kept = {f"vae_logwithPruning{number}{ending}": str(run) for run, number in enumerate([".1", ".2", ""])
+            for ending in (own if run != 1 else own[2:])}
+    assert found == {**kept, **dict.fromkeys(others, "another's")}
+
+
+class Stop(BaseException):
+    """What is no error of the disk."""
+
+
+def write_half(path, error):
+    with runlog.whole_file(path) as file:
+        file.write(b"half of the new")
+        file.flush()
+        raise error
+
+
+def test_a_whole_file_takes_the_place_of_the_old_one_at_its_end(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_text("old")
+    with runlog.whole_file(str(path)) as file:
+        file.write(b"new")
+        assert path.read_text() == "old"
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"a.png": "new"}
+
+
+@pytest.mark.parametrize("error, raised, message", [
+    (OSError(28, "No space left on device"), config.UserError, r"a\.png: .*No space left on device"),
+    (OSError("cannot pickle"), config.UserError, r"a\.png: .*cannot pickle"),
+    (config.UserError("an image is broken"), config.UserError, "^an image is broken$"),
+    (ValueError("a mistake"), ValueError, "^a mistake$"), (Stop("stop"), Stop, "^stop$")],
+    ids=["full", "no number", "user", "mistake", "stop"])
+@pytest.mark.parametrize("old", [{"a.png": "old"}, {}], ids=["old", "none"])
+def test_a_file_that_breaks_off_leaves_the_old_one_and_no_part(tmp_path, error, raised, message, old):
+    for name, text in old.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(raised, match=message):
+        write_half(str(tmp_path / "a.png"), error)
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == old
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+def test_a_full_disk_leaves_the_old_file_and_no_part(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_text("old")
+    (tmp_path / "a.png.part").symlink_to("/dev/full")
+    with pytest.raises(config.UserError, match=r"a\.png: .*No space"), runlog.whole_file(str(path)) as file:
+        file.write(b"new")  # too little to be written before the file is closed
+    assert os.listdir(str(tmp_path)) == ["a.png"]  # before anything is read, since /dev/full never ends
+    assert path.read_text() == "old"
 
 
 def test_every_arm_has_its_historic_file_name():

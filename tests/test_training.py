@@ -16,29 +16,44 @@ import driver
 import models
 import runlog
 import training
+import vae
 
 
 def settings(**changes):
     values = {"total_epochs": 6, "initial_iterations": 2, "increment": 2, "prune_percent": 10.0, "lambda_average": 1.0,
-              "lambda_max": 0.0, "seed": 30, "batch_size": 25, "learning_rate": 0.1, "momentum": 0.9, "mean": 0.5,
-              "std": 0.5}
+              "lambda_max": 0.0, "seed": 30, "batch_size": 25, "learning_rate": 0.1, "momentum": 0.9}
     return argparse.Namespace(**{**values, **changes})
 
 
-def random_split(count, seed, given):
+def random_split(count, seed):
     chance = torch.Generator().manual_seed(seed)
     images = torch.randint(256, (count, 4, 4, 1), generator=chance, dtype=torch.uint8)
-    return data.Split(images, torch.randint(3, (count,), generator=chance), given, "cpu")
+    return data.Split(images, torch.randint(3, (count,), generator=chance), "cpu", 0.5, 0.5)
 
 
-def dataset(given, train=60, test=20):
-    return data.Dataset(random_split(train, 0, given), random_split(test, 1, given), 3)
-
-
-def start(given):
+def classifier(given):
     torch.manual_seed(given.seed)
     model = models.build((1, 4, 4), [], [50, 30], 3)
     return training.Run(model, torch.optim.SGD(model.parameters(), lr=given.learning_rate, momentum=given.momentum))
+
+
+def autoencoder(given):
+    torch.manual_seed(given.seed)
+    model = models.VAE((1, 4, 4), [2], [50, 40, 30, 20], 3)
+    return training.Run(model, torch.optim.Adam(model.parameters(), lr=0.01))
+
+
+def elbo(model, images, labels):
+    """A loss with three measures, which draws noise; the pixels back in [0, 1]."""
+    return vae.negative_elbo(model, (images + 1) / 2, 1.0)
+
+
+# A network in training and its objective.
+KINDS = {"classifier": (classifier, driver.classify), "VAE": (autoencoder, elbo)}
+
+
+def task(objective=driver.classify, observe=lambda run, arm, moment: {}, train=60):
+    return training.Task(data.Dataset(random_split(train, 0), random_split(20, 1), 3), objective, observe)
 
 
 class Log:
@@ -69,10 +84,10 @@ def new_log(tmp_path):
         log.file.close()
 
 
-def train_alone(given, arm, log, objective=driver.classify):
-    run, small = start(given), dataset(given)
-    training.train(run, small, objective, given, arm, given.total_epochs, [log.file])
-    training.finish(run, small, objective, [log.file])
+def train_alone(given, arm, log, objective=driver.classify, start=classifier, **options):
+    run, small = start(given), task(objective, **options)
+    training.train(run, small, given, arm, given.total_epochs, [log.file])
+    training.finish(run, small, arm, [log.file])
     return run
 
 
@@ -128,16 +143,18 @@ def test_without_pruning_there_is_no_round(new_log):
 ARMS = ["none", "contribution", "random"]
 
 
-def test_an_arm_after_the_shared_start_equals_the_arm_alone(new_log):
-    given = settings()
-    small, shared, logs = dataset(given), start(given), [new_log() for _ in ARMS]
-    training.train(shared, small, driver.classify, given, "none", given.initial_iterations, [log.file for log in logs])
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_arm_after_the_shared_start_equals_the_arm_alone(kind, new_log):
+    start, objective = KINDS[kind]
+    given, small = settings(), task(objective)
+    shared, logs = start(given), [new_log() for _ in ARMS]
+    training.train(shared, small, given, "none", given.initial_iterations, [log.file for log in logs])
     for arm, log in zip(ARMS, logs):
         run = copy.deepcopy(shared)
-        training.train(run, small, driver.classify, given, arm, given.total_epochs, [log.file])
-        training.finish(run, small, driver.classify, [log.file])
+        training.train(run, small, given, arm, given.total_epochs, [log.file])
+        training.finish(run, small, arm, [log.file])
         alone = new_log()
-        weights = train_alone(given, arm, alone).model.state_dict()
+        weights = train_alone(given, arm, alone, objective, start).model.state_dict()
         assert log.lines() == alone.lines()
         assert all(torch.equal(value, weights[name]) for name, value in run.model.state_dict().items())
     assert len({tuple(log.lines()) for log in logs}) == len(ARMS)
@@ -159,7 +176,7 @@ def batches_seen(given, arm, log):
 def test_arms_share_their_batches_and_every_epoch_is_a_new_order_of_the_whole_set(new_log):
     seen = {arm: batches_seen(settings(), arm, new_log()) for arm in ARMS}
     other = batches_seen(settings(seed=31), "none", new_log())
-    everything = sorted(next(dataset(settings()).train.batches())[0].flatten(1).tolist())
+    everything = sorted(next(task().data.train.batches())[0].flatten(1).tolist())
     orders = [torch.cat(run[3 * epoch:3 * epoch + 3]).tolist() for run in (seen["none"], other) for epoch in range(6)]
     assert all(map(torch.equal, seen["contribution"], seen["none"]))
     assert all(map(torch.equal, seen["random"], seen["none"]))
@@ -168,21 +185,59 @@ def test_arms_share_their_batches_and_every_epoch_is_a_new_order_of_the_whole_se
     assert len({str(order) for order in orders}) == 12
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("arm", ARMS)
-def test_a_seed_fixes_the_log_and_another_seed_changes_it(arm, new_log):
+def test_a_seed_fixes_the_log_and_another_seed_changes_it(arm, kind, new_log):
+    start, objective = KINDS[kind]
     first, again, other = new_log(), new_log(), new_log()
-    train_alone(settings(), arm, first)
+    train_alone(settings(), arm, first, objective, start)
     torch.rand(7)  # a run draws from generators of its own
-    train_alone(settings(), arm, again)
-    train_alone(settings(seed=31), arm, other)
+    train_alone(settings(), arm, again, objective, start)
+    train_alone(settings(seed=31), arm, other, objective, start)
     assert first.lines() == again.lines() != other.lines()
+
+
+def test_another_seed_gives_other_noise(new_log):
+    # The same first weights and one batch of all images an epoch: but for its noise the first step would be the same.
+    logs = new_log(), new_log()
+    for log, seed in zip(logs, (30, 31)):
+        run = autoencoder(settings())
+        training.train(run, task(elbo), settings(seed=seed, batch_size=60), "none", 1, [log.file])
+    first, other = (log.read().batches[0].measures for log in logs)
+    assert first["KLD"] == pytest.approx(other["KLD"], rel=1e-5)
+    assert abs(first["BCE"] - other["BCE"]) > 1e-5
+
+
+def noise_drawn(given, arm, log):
+    """What the objective draws while the network trains, and while it is evaluated."""
+    drawn = {True: [], False: []}
+
+    def drawing(model, images, labels):
+        drawn[torch.is_grad_enabled()].append(torch.randn(3).tolist())
+        return driver.classify(model, images, labels)
+
+    def observe(run, arm, moment):
+        torch.rand(len(moment))  # observations may draw as they like
+        return {}
+
+    train_alone(given, arm, log, drawing, observe=observe)
+    return drawn[True], drawn[False]
+
+
+def test_arms_share_their_noise_which_is_new_at_every_step_and_the_same_at_every_evaluation(new_log):
+    steps, evaluations = zip(*(noise_drawn(settings(), arm, new_log()) for arm in ARMS))
+    other, _ = noise_drawn(settings(seed=31), "none", new_log())
+    assert steps[0] == steps[1] == steps[2]
+    assert len(set(map(tuple, steps[0] + other))) == 36  # two runs of 6 epochs of 3 batches
+    # An epoch's end evaluates once, a run's end twice, both moments of a round twice; each in one batch.
+    assert [len(draws) for draws in evaluations] == [6 + 2, 6 + 2 * 4 + 2, 6 + 2 * 4 + 2]
+    assert len({tuple(draw) for draws in evaluations for draw in draws}) == 1
 
 
 # ---- measures ----
 
 def test_an_evaluation_is_the_mean_over_all_images_in_evaluation_mode():
-    given = settings()
-    split = random_split(data.EVALUATION_BATCH + 37, 5, given)
+    split = random_split(data.EVALUATION_BATCH + 37, 5)
     split.labels[data.EVALUATION_BATCH:] = 0  # the smaller batch differs from the rest
     torch.manual_seed(2)
     model = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(16, 3))
@@ -196,45 +251,79 @@ def test_an_evaluation_is_the_mean_over_all_images_in_evaluation_mode():
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_batch_lines_and_means_of_an_epoch_are_those_of_its_steps(new_log):
+@pytest.mark.parametrize("kind, names", [("classifier", ["loss", "accuracy"]), ("VAE", ["loss", "BCE", "KLD"])])
+def test_batch_lines_and_means_of_an_epoch_are_those_of_its_steps(kind, names, new_log):
     # 150 images make 21 batches of 7 and one of 3.
-    given, steps = settings(total_epochs=2, batch_size=7), []
-    small, run, log = dataset(given, train=150), start(given), new_log()
+    start, objective = KINDS[kind]
+    given, log, steps = settings(total_epochs=2, batch_size=7), new_log(), []
 
     def recording(model, images, labels):
-        measures = driver.classify(model, images, labels)
+        loss, measures = objective(model, images, labels)
         if torch.is_grad_enabled():
             assert model.training
-            steps.append((len(labels), measures["loss"].item(), measures["accuracy"].item()))
-        return measures
+            steps.append((len(labels), {name: measure.item() for name, measure in measures.items()}))
+        return loss, measures
 
-    training.train(run, small, recording, given, "none", 2, [log.file])
+    run, small = start(given), task(recording, train=150)
+    training.train(run, small, given, "none", 2, [log.file])
     log = log.read()
-    assert [size for size, _, _ in steps] == 2 * [*(21 * [7]), 3]
-    assert log.batches == [runlog.Batch(epoch, batch, *steps[22 * (epoch - 1) + batch][1:])
+    assert [size for size, _ in steps] == 2 * [*(21 * [7]), 3]
+    assert all(list(measures) == names for _, measures in steps)
+    assert log.batches == [runlog.Batch(epoch, batch, steps[22 * (epoch - 1) + batch][1])
                            for epoch in (1, 2) for batch in (0, 10, 20)]
     for epoch, of_epoch in zip(log.epochs, [steps[:22], steps[22:]]):
-        for place, name in enumerate(["training loss", "training accuracy"], 1):
-            mean = sum(step[0] * step[place] for step in of_epoch) / 150
-            assert epoch.measures[name] == pytest.approx(mean, rel=1e-5)  # the log has six digits
-    for name, value in training.evaluate(run.model, small.test, driver.classify, "test ").items():
+        for name in names:
+            mean = sum(size * measures[name] for size, measures in of_epoch) / 150
+            assert epoch.measures["training " + name] == pytest.approx(mean, rel=1e-5)  # the log has six digits
+    tested = training.evaluate(run.model, small.data.test, objective, "test ")
+    assert list(tested) == ["test " + name for name in names]
+    for name, value in tested.items():
         assert log.epochs[1].measures[name] == pytest.approx(value, rel=1e-5)
+
+
+def test_the_loss_that_is_minimised_need_not_be_a_measure(new_log):
+    # As a VAE's, which is summed over the batch while its measures are means.
+    def zero(model, images, labels):
+        loss, measures = driver.classify(model, images, labels)
+        return 0 * loss, measures
+
+    run, given = classifier(settings()), settings()
+    train_alone(given, "none", new_log(), zero, lambda given: run)
+    assert all(map(torch.equal, run.model.parameters(), classifier(given).model.parameters()))
+
+
+@pytest.mark.parametrize("arm", ["contribution", "random"])
+def test_a_task_observes_both_moments_of_a_round_and_the_end_and_the_log_says_what(arm, new_log):
+    calls, log = [], new_log()
+
+    def observe(run, arm, moment):
+        calls.append((arm, moment, run.epoch, run.rounds, models.widths(run.model)))
+        return {"test PSNR": 10.5 + len(calls), "active units": len(calls)}
+
+    train_alone(settings(), arm, log, observe=observe)
+    log = log.read()
+    assert calls == [(arm, "before", 2, 0, [50, 30]), (arm, "after", 2, 1, [45, 27]),
+                     (arm, "before", 4, 1, [45, 27]), (arm, "after", 4, 2, [40, 24]), (arm, "end", 6, 2, [40, 24])]
+    moments = [measures for round in log.rounds for measures in (round.before, round.after)] + [log.summary]
+    assert [(found["test PSNR"], found["active units"]) for found in moments] == [
+        (10.5 + number, number) for number in range(1, 6)]
 
 
 # ---- failures ----
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("value, measure", [(float("nan"), "loss"), (float("inf"), "loss"), (float("nan"), "accuracy")])
 @pytest.mark.parametrize("batch, logged", [(0, []), (10, [0]), (13, [0, 10]), (29, [0, 10, 20])])
-def test_a_loss_that_is_not_finite_ends_the_run_and_the_log_stays_whole(batch, logged, value, new_log):
+def test_a_loss_that_is_not_finite_ends_the_run_and_the_log_stays_whole(
+        batch, logged, value, measure, new_log):
     given, log, steps = settings(batch_size=2), new_log(), []
 
     def breaking(model, images, labels):
-        measures = driver.classify(model, images, labels)
+        loss, measures = driver.classify(model, images, labels)
         if torch.is_grad_enabled():
             steps.append(labels)
             if len(steps) == 30 + batch + 1:
-                measures["loss"] = measures["loss"] * value
-        return measures
+                measures[measure] = measures[measure] * value
+        return loss, measures
 
     with pytest.raises(config.UserError, match="epoch 2, batch " + str(batch) + "; .*learning_rate"):
         train_alone(given, "contribution", log, breaking)
