@@ -3,8 +3,11 @@ import itertools
 import math
 import os
 import re
+import subprocess
+import sys
 
 import pytest
+from conftest import ROOT
 
 import config
 import runlog
@@ -325,3 +328,40 @@ def test_every_arm_has_its_historic_file_name():
         "none": os.path.join("logs", "CIFAR10", "training_logwithoutPruning.txt"),
         "contribution": os.path.join("logs", "CIFAR10", "training_logwithPruning.txt"),
         "random": os.path.join("logs", "CIFAR10", "training_logworstPruning.txt")}
+
+
+# ---- two runs ----
+
+def start_run(path, then):
+    """A process that makes the log, writes the line "made" and does `then`; its stderr names why it could not."""
+    code = f"import os, sys, runlog; log = runlog.create({path!r}, {{}}); print('made', flush=True); {then}"
+    return subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, universal_newlines=True)
+
+
+def test_a_log_that_is_being_written_is_refused_to_another_run(tmp_path):
+    path = runlog.log_path(str(tmp_path), "MNIST", "none")
+    with runlog.create(path, {"run": 1}) as log:
+        with pytest.raises(config.UserError, match="withoutPruning.txt: another run is writing this log"):
+            runlog.create(path, {"run": 2})
+        log.write(BATCH)
+    assert [file.read_text() for file in (tmp_path / "MNIST").iterdir()] == ["# run = 1\n" + BATCH]
+    runlog.create(path, {"run": 3}).close()
+    assert (tmp_path / "MNIST" / "training_logwithoutPruning.1.txt").read_text() == "# run = 1\n" + BATCH
+
+
+def test_of_runs_that_start_at_once_one_gets_the_log(tmp_path):
+    path = runlog.log_path(str(tmp_path), "MNIST", "none")
+    runs = [start_run(path, "sys.stdin.read()") for _ in range(6)]
+    made = [run.stdout.readline() for run in runs]  # each has made its log or ended before any is let go
+    errors = [run.communicate()[1] for run in runs]
+    assert sorted(made) == 5 * [""] + ["made\n"]
+    assert sum("another run is writing" in error for error in errors) == 5
+    assert os.listdir(os.path.dirname(path)) == ["training_logwithoutPruning.txt"]
+
+
+def test_a_killed_run_leaves_its_log_free(tmp_path):
+    path = runlog.log_path(str(tmp_path), "MNIST", "none")
+    run = start_run(path, "os.kill(os.getpid(), 9)")
+    assert run.communicate()[0] == "made\n" and run.returncode == -9
+    runlog.create(path, {}).close()
