@@ -58,6 +58,8 @@ VAE_TABLE = {
     "hidden_widths": Setting(list, "a list of 2, 4, 6 ... widths, each 1 to 8192",
                              lambda widths: widths and len(widths) % 2 == 0 and 1 <= min(widths) <= max(widths) <= 8192,
                              "neurons of the encoder's hidden layers and of as many of the decoder, written 256-256"),
+    # Adam's first step is up to 10 times the rate.
+    "learning_rate": Setting(float, "above 0, at most 1e37", lambda x: 0 < x <= 1e37, "step size of the optimizer"),
     "latent": Setting(int, "1 to 8192", lambda n: 1 <= n <= 8192, "dimensions of the latent"),
     "kld_weight": Setting(float, "0 or more", lambda x: 0 <= x < float("inf"), "loss = BCE + kld_weight * KLD"),
 }

@@ -90,7 +90,7 @@ CIFAR100 = {
 #                 4, each halves the image; never pruned
 # latent          dimensions of the latent, 1 to 8192; never pruned
 # batch_size      images a step, 1 to 1000000
-# learning_rate   of Adam, above 0, at most 1e38
+# learning_rate   of Adam, above 0, at most 1e37
 # kld_weight      loss = BCE + kld_weight * KLD, 0 or more
 vae_Digits = {
     "hidden_widths": [128, 256, 256, 128],

@@ -68,7 +68,7 @@ def load(config, device, mean, std):
         classes = 10
     elif config.dataset == "CelebA":
         train_images, test_images = (faces(config.dataset_folder, split) for split in ("train", "test"))
-        train_labels, test_labels = (torch.zeros(len(images)) for images in (train_images, test_images))
+        train_labels, test_labels = (torch.zeros(len(images)).long() for images in (train_images, test_images))
         classes = 0
     else:
         train, test = (fetch(config.dataset, config.dataset_folder, train=train) for train in (True, False))
@@ -107,7 +107,7 @@ def fetch(name, folder, **options):
         with contextlib.redirect_stdout(sys.stderr):
             return kind(folder, download=True, **options)
     except Exception as error:  # whatever the network, the disk or torchvision's reader says
-        reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+        reason = " ".join(str(error).split()) or type(error).__name__
         files = "its files"
         if name == "CelebA":
             files = ", ".join(checksums(kind)) + " and the unpacked folder img_align_celeba"
@@ -156,7 +156,9 @@ def faces(folder, split):
         write_faces(path, fetch("CelebA", folder, split=split))
     try:
         images = np.load(path, mmap_mode="c")
-    except (OSError, ValueError):
+        if images.dtype != np.uint8 or images.shape[1:] != (FACE, FACE, 3):
+            raise ValueError("not what write_faces writes")
+    except (AttributeError, EOFError, OSError, ValueError):  # whatever numpy makes of a file that is no such array
         raise UserError(f"{path} is damaged; delete it and start again to make it anew")
     return torch.from_numpy(images)
 

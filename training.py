@@ -95,13 +95,11 @@ def train(run, task, config, arm, last_epoch, logs):
     batches = math.ceil(len(task.data.train) / config.batch_size)
     with tqdm(total=(last_epoch - run.epoch) * batches, unit="batch", disable=None, leave=False) as bar:
         while run.epoch < last_epoch:
-            started = time.perf_counter()
             if run.epoch in schedule:
                 prune(run, task, config, arm, logs)
             widths = runlog.format_value("widths", models.widths(run.model))
             bar.set_description(f"{arm} {run.epoch + 1}/{config.total_epochs} {widths}")
             train_epoch(run, task, config, logs, bar)
-            run.seconds += time.perf_counter() - started
 
 
 def train_epoch(run, task, config, logs, bar):
@@ -136,8 +134,9 @@ def train_epoch(run, task, config, logs, bar):
     results.update(evaluate(run.model, task.data.test, task.objective, "test "))
     if not all(map(math.isfinite, results.values())):
         raise not_finite(epoch, len(history) - 1, config)
-    run.epoch = epoch
-    runlog.write(logs, runlog.format_epoch(epoch, {**results, "time": time.perf_counter() - started}))
+    seconds = time.perf_counter() - started
+    run.epoch, run.seconds = epoch, run.seconds + seconds
+    runlog.write(logs, runlog.format_epoch(epoch, {**results, "time": seconds}))
 
 
 def write_batches(logs, epoch, names, history, config):
@@ -164,7 +163,7 @@ def prune(run, task, config, arm, logs):
     for group, keep in zip(run.model.groups(), survivors):
         models.remove(group, keep, run.optimizer)
     seconds = time.perf_counter() - started  # of ranking and removal alone
-    run.rounds += 1
+    run.rounds, run.seconds = run.rounds + 1, run.seconds + seconds
     line = runlog.format_round(run.rounds, run.epoch, before, describe(run, task, arm, "after"), seconds)
     runlog.write(logs, line)
     tqdm.write(f"{arm}: {line}", end="")
@@ -191,7 +190,7 @@ def evaluate(model, split, objective, prefix):
 
 
 def finish(run, task, arm, logs):
-    """Log the summary of a finished run and return it; its `time` counts epochs and rounds, the shared start too."""
+    """Log the summary of a finished run and return it; its `time` is the sum of all epochs' and rounds' times."""
     summary = {"epochs": run.epoch, "rounds": run.rounds, **describe(run, task, arm, "end"), "time": run.seconds}
     runlog.write(logs, runlog.format_summary(summary))
     return summary

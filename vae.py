@@ -6,8 +6,6 @@
 `python plot.py` draws the logs afterwards; `python vae.py -h` lists the flags. Contribution-based or randomised pruning
 is `contribBasedPruning` in ranking.py, or --pruning.
 """
-import math
-
 import torch
 from torch.nn import functional
 
@@ -72,13 +70,13 @@ def quality(model, split):
     posterior mean has a variance above 0.01 over the images (Burda et al., Importance Weighted Autoencoders, 2016).
     """
     model.eval()
-    squares, means = 0.0, []
+    squares, means = 0, []
     for images in split.image_batches():
         logits, mean, _ = model(images)
-        squares += (logits.sigmoid() - images).pow(2).mean((1, 2, 3)).sum().item()
+        squares = squares + (logits.sigmoid() - images).pow(2).mean((1, 2, 3)).sum().cpu().double()
         means.append(mean)
     mse = squares / len(split)
-    return {"test MSE": mse, "test PSNR": -10 * math.log10(mse),
+    return {"test MSE": mse.item(), "test PSNR": -10 * mse.log10().item(),
             "active units": int((torch.cat(means).var(0, unbiased=False) > ACTIVE).sum())}
 
 

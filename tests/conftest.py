@@ -1,17 +1,17 @@
 """Shared fixtures: tiny data sets in their real on-disk formats, and ways to run the programs."""
 import fcntl
 import hashlib
+import importlib
 import os
 import pickle
 import pty
 import select
+import socket
 import struct
 import subprocess
 import sys
 import termios
 import time
-import urllib.error
-import urllib.request
 
 import numpy as np
 import pytest
@@ -27,36 +27,38 @@ sys.path.insert(0, ROOT)
 def no_network(monkeypatch):
     """No test reaches the network: every download is refused as on a machine without one."""
     def refuse(*arguments, **options):
-        raise urllib.error.URLError("Network is unreachable")
-    monkeypatch.setattr(urllib.request, "urlopen", refuse)
+        raise socket.gaierror("Network is unreachable")
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)  # below urllib, and requests, which CelebA's download takes
 
 
 @pytest.fixture
 def run_program(tmp_path):
-    """Run driver.py as its own process in tmp_path, stdin, stdout and stderr all pipes."""
+    """Run a program as its own process in tmp_path, stdin, stdout and stderr all pipes."""
     def run(*arguments, **options):
         return run_driver(tmp_path, *arguments, **options)
     return run
 
 
-def run_driver(folder, *arguments, **options):
-    """The finished process of driver.py with these arguments; `input` is the text that its stdin holds."""
-    return subprocess.run([sys.executable, os.path.join(ROOT, "driver.py"), *arguments], cwd=str(folder),
+def run_driver(folder, *arguments, program="driver.py", **options):
+    """The finished process of a program with these arguments; `input` is the text that its stdin holds.
+
+    program: a file in the repository, or the path of another.
+    """
+    return subprocess.run([sys.executable, os.path.join(ROOT, program), *arguments], cwd=str(folder),
                           env=ENVIRONMENT, input=options.get("input", ""), capture_output=True, text=True, timeout=60)
 
 
 @pytest.fixture
 def drive(monkeypatch, tmp_path, capsys):
-    """Run driver.py's main in this process and in tmp_path: returns (exit status, stdout, stderr)."""
+    """Run a program's main in this process and in tmp_path: returns (exit status, stdout, stderr)."""
     import config
-    import driver
 
-    def call(*arguments):
+    def call(*arguments, program="driver.py"):
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["driver.py", *arguments])
+        monkeypatch.setattr(sys, "argv", [program, *arguments])
         status = 0
         try:
-            config.run_command(driver.main)
+            config.run_command(importlib.import_module(os.path.splitext(program)[0]).main)
         except SystemExit as end:
             status = end.code
         captured = capsys.readouterr()
@@ -135,10 +137,51 @@ def dump(folder, name, content):
         return hashlib.md5(file.read()).hexdigest()
 
 
+@pytest.fixture
+def tiny_celeba(monkeypatch):
+    """Write CelebA's images and lists into folder as CelebA has them and patch torchvision's checksums to theirs.
+
+    partition: of every image 0 for training, 1 for validation, 2 for test. In the JPEG of number n, 178 x 218 pixels,
+    red is the row, green the column and blue 20 n. Returns the folder of the lists.
+    """
+    import torchvision.datasets
+    from PIL import Image
+
+    kind = torchvision.datasets.CelebA
+
+    def write(folder, partition=(0, 0, 1, 0, 2, 0, 2)):
+        where = os.path.join(str(folder), kind.base_folder)
+        os.makedirs(os.path.join(where, "img_align_celeba"))
+        names = [f"{number + 1:06d}.jpg" for number in range(len(partition))]
+        rows, columns = np.mgrid[:218, :178]
+        for number, name in enumerate(names, 1):
+            pixels = np.stack([rows, columns, np.full_like(rows, 20 * number)], 2).astype(np.uint8)
+            Image.fromarray(pixels).save(os.path.join(where, "img_align_celeba", name), quality=100, subsampling=0)
+        count = f"{len(names)}\n"
+        lists = {  # the lines above the images' lines, and what follows an image's name
+            "list_eval_partition.txt": ("", "{part}"),
+            "identity_CelebA.txt": ("", "2880"),
+            "list_attr_celeba.txt": (count + "5_o_Clock_Shadow Arched_Eyebrows Young\n", "-1  1 -1"),
+            "list_bbox_celeba.txt": (count + "image_id x_1 y_1 width height\n", "   95  71  226  313"),
+            "list_landmarks_align_celeba.txt": (
+                count + " ".join(part + axis for part in ("lefteye", "righteye", "nose", "leftmouth", "rightmouth")
+                                 for axis in ("_x", "_y")) + "\n", " 69  109  106  113   77  142   73  152  108  154")}
+        checksums = {}
+        for file, (head, values) in lists.items():
+            text = head + "".join(f"{name} {values.format(part=part)}\n" for name, part in zip(names, partition))
+            with open(os.path.join(where, file), "w") as out:
+                out.write(text)
+            checksums[file] = hashlib.md5(text.encode()).hexdigest()
+        monkeypatch.setattr(kind, "file_list", [(key, checksums.get(file, checksum), file)
+                                                for key, checksum, file in kind.file_list])
+        return where
+    return write
+
+
 def type_at_terminal(folder, arguments, answers, seconds=60):
     """Run a program at a real terminal, typing an answer each time the menu asks; returns (exit status, the screen).
 
-    arguments: the program's file in the repository and its flags.
+    arguments: the program's file in the repository, or the path of another, and its flags.
     """
     ours, its = pty.openpty()
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))

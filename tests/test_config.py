@@ -11,12 +11,14 @@ import pytest
 
 import config
 import data
-import driver
 import ranking
-from config import SETTINGS, TABLE_SETTINGS, UserError
+import training
+from config import CLASSIFIER, SCHEDULE, SETTINGS, VAE, UserError
 
 CONSTANTS = os.path.join(os.path.dirname(config.__file__), "constants.py")
 NAN, INF = float("nan"), float("inf")
+PROGRAMS = {"driver.py": CLASSIFIER, "vae.py": VAE}
+each_program = pytest.mark.parametrize("program", PROGRAMS.values(), ids=PROGRAMS)
 
 
 @pytest.fixture
@@ -32,14 +34,14 @@ def load(tmp_path, monkeypatch):
     return load_with
 
 
-def resolve(*arguments):
-    return config.resolve(list(arguments), "a test", "contribution", driver.ARMS)
+def resolve(*arguments, program=CLASSIFIER):
+    return config.resolve(list(arguments), "a test", program, "contribution", training.ARMS)
 
 
-def refusal(function, *arguments):
+def refusal(function, *arguments, **options):
     """The message of the UserError that the call must raise: one line."""
     with pytest.raises(UserError) as caught:
-        function(*arguments)
+        function(*arguments, **options)
     message = str(caught.value)
     assert message and "\n" not in message
     return message
@@ -51,61 +53,84 @@ def test_constants_py_and_the_settings_name_the_same_values():
     with open(CONSTANTS, encoding="utf-8") as file:
         assigned = {node.targets[0].id: node.value for node in ast.parse(file.read()).body
                     if isinstance(node, ast.Assign)}
-    assert set(assigned) == set(SETTINGS) | set(config.DATASETS)
-    for dataset in config.DATASETS:
-        assert set(ast.literal_eval(assigned[dataset])) == set(TABLE_SETTINGS), dataset
+    tables = {program.prefix + dataset: program.table for program in PROGRAMS.values() for dataset in program.datasets}
+    assert set(assigned) == {*SETTINGS, "vae_total_epochs", "vae_initial_iterations", "vae_increment", *tables}
+    for name, table in tables.items():
+        assert set(ast.literal_eval(assigned[name])) == set(table), name
 
 
 WRONG = {int: [True, 1.5, "3", None, [3], NAN], float: [False, "3", None, [3], NAN, INF, -INF, 10 ** 400],
          str: [3, None, "", True], list: [3, "50-30", (50, 30), [50.0], [True], ["50"], [0], [30, -1], None]}
 ILLEGAL = {"total_epochs": [0, -1], "initial_iterations": [0, -1], "increment": [0, -1],
            "prune_percent": [0, 0.0, 100, 100.0, -10, 101], "lambda_average": [-0.1], "lambda_max": [-0.1],
-           "seed": [-1, 2 ** 32], "device": ["gpu", "CPU"], "holdout": [-1, 10001], "hidden_widths": [[]],
-           "conv_widths": [[1, 1, 1, 1, 1]], "batch_size": [0, -1], "learning_rate": [0, -0.1],
-           "momentum": [1, 1.0, -0.1], "std": [0, -0.5]}
+           "seed": [-1, 2 ** 32], "device": ["gpu", "CPU"], "holdout": [-1, 10001], "hidden_widths": [[], [8193]],
+           "vae_hidden_widths": [[], [9], [9, 8, 7], [9, 8193]], "conv_widths": [[1, 1, 1, 1, 1], [4097]],
+           "latent": [0, -1, 8193], "batch_size": [0, -1, 10 ** 6 + 1], "learning_rate": [0, -0.1, 1.1e38],
+           "vae_learning_rate": [0, -0.1, 3.5e37],  # Adam's first steps are 10 times as long and overflow from there
+           "kld_weight": [-0.1], "momentum": [1, 1.0, -0.1], "std": [0, -0.5]}
 EDGES = {"total_epochs": [1], "initial_iterations": [1], "increment": [1], "prune_percent": [1e-9, 99.999, 50],
          "lambda_average": [0, 0.5], "lambda_max": [0, 2], "seed": [0, 2 ** 32 - 1], "holdout": [0, 10000],
-         "device": ["auto", "cpu", "cuda", "mps"], "hidden_widths": [[1], [9, 8, 7]], "conv_widths": [[], [1, 2, 3, 4]],
-         "batch_size": [1], "learning_rate": [1e-9, 10], "momentum": [0, 0.999], "mean": [-1, 0], "std": [1e-3, 1]}
+         "device": ["auto", "cpu", "cuda", "mps"], "dataset_folder": ["here"], "log_folder": ["here"],
+         "hidden_widths": [[1], [9, 8, 8192]], "vae_hidden_widths": [[1, 8192], [9, 8, 7, 6]],
+         "conv_widths": [[], [1, 2, 3, 4096]], "latent": [1, 8192], "batch_size": [1, 10 ** 6],
+         "learning_rate": [1e-9, 1e38], "vae_learning_rate": [1e-9, 1e37], "kld_weight": [0, 2.5],
+         "momentum": [0, 0.999], "mean": [-1, 0], "std": [1e-3, 1]}
+
+# (table or None, name, setting) of every value that constants.py holds; of each program's tables one.
+PLACES = [(None, name, setting) for name, setting in SETTINGS.items()]
+PLACES += [(None, "vae_" + name, SETTINGS[name]) for name in SCHEDULE]
+PLACES += [(program.prefix + "MNIST", name, setting) for program in PROGRAMS.values()
+           for name, setting in program.table.items()]
 
 
 def every_value(by_name, by_kind):
-    """(name, value) for every setting, with the values listed for its name and for its type."""
-    return [pytest.param(name, value, id=f"{name}={value!r:.20}")
-            for name, setting in {**SETTINGS, **TABLE_SETTINGS}.items()
-            for value in by_name.get(name, []) + by_kind.get(setting.kind, [])]
+    """(table, name, setting, value) for every place, with the values listed for its name and for its type."""
+    def listed(table, name):
+        own = "vae_" * (table == "vae_MNIST") + name
+        return by_name.get(own, by_name.get(name.replace("vae_", ""), []))
+    return [pytest.param(table, name, setting, value, id=f"{table or ''} {name}={value!r:.20}")
+            for table, name, setting in PLACES for value in listed(table, name) + by_kind.get(setting.kind, [])]
 
 
-def source(name, value):
+def source(table, name, value):
     """The line of constants.py that gives `name` this value."""
     text = repr(value).replace("nan", "float('nan')").replace("inf", "float('inf')")
-    return f"{name} = {text}" if name in SETTINGS else f"MNIST[{name!r}] = {text}"
+    return f"{table}[{name!r}] = {text}" if table else f"{name} = {text}"
 
 
-@pytest.mark.parametrize("name, value", every_value(ILLEGAL, WRONG))
-def test_a_wrong_value_is_named_with_what_is_legal(load, name, value):
-    message = refusal(load, source(name, value))
-    assert "trial.py" in message
+@pytest.mark.parametrize("table, name, setting, value", every_value(ILLEGAL, WRONG))
+def test_a_wrong_value_is_named_with_what_is_legal(load, table, name, setting, value):
+    message = refusal(load, source(table, name, value))
+    assert message.startswith(f"trial.py, {table}: " if table else "trial.py: ")
     assert f"{name} = {value!r}" in message
-    assert {**SETTINGS, **TABLE_SETTINGS}[name].legal in message
-    assert ("MNIST" in message) == (name in TABLE_SETTINGS)
+    assert setting.legal in message
 
 
-@pytest.mark.parametrize("name, value", every_value(EDGES, {}))
-def test_the_last_legal_values_are_taken(load, name, value):
-    constants = load(source(name, value))
-    assert (constants if name in SETTINGS else constants["MNIST"])[name] == value
+@pytest.mark.parametrize("table, name, setting, value", every_value(EDGES, {}))
+def test_the_last_legal_values_are_taken(load, table, name, setting, value):
+    constants = load(source(table, name, value))
+    assert (constants[table] if table else constants)[name] == value
 
 
 @pytest.mark.parametrize("lines, parts", [
     (["total_epoch = 3"], ["unknown name total_epoch", "did you mean total_epochs?"]),
     (["CIFAR10['momentun'] = 0.9"], ["CIFAR10", "momentun", "did you mean momentum?"]),
     (["FashionMnist = {}"], ["unknown name FashionMnist", "did you mean FashionMNIST?"]),
+    (["vae_total_epoch = 3"], ["unknown name vae_total_epoch", "did you mean vae_total_epochs?"]),
+    (["vae_CIFAR10['kldweight'] = 2"], ["vae_CIFAR10", "kldweight", "did you mean kld_weight?"]),
+    (["vae_CIFAR10['momentum'] = 0.9"], ["vae_CIFAR10", "unknown name momentum", "latent"]),
+    (["CIFAR10['latent'] = 5"], ["CIFAR10", "unknown name latent", "momentum"]),
+    (["CelebA = vae_CelebA"], ["unknown name CelebA", "did you mean vae_CelebA?"]),
+    (["vae_seed = 1"], ["unknown name vae_seed"]),
     (["zzz = 1"], ["unknown name zzz", "total_epochs"]),
     (["del increment"], ["increment is missing"]),
     (["del CIFAR10"], ["CIFAR10 is missing"]),
     (["del MNIST['std']"], ["MNIST", "std is missing"]),
+    (["del vae_increment"], ["vae_increment is missing"]),
+    (["del vae_CelebA"], ["vae_CelebA is missing"]),
+    (["del vae_MNIST['latent']"], ["vae_MNIST", "latent is missing"]),
     (["MNIST = 5"], ["MNIST = 5", "table"]),
+    (["vae_MNIST = 5"], ["vae_MNIST = 5", "table"]),
     (["inital_iterations = 5"], ["initial_iterations", "inital_iterations", "twice"]),
 ])
 def test_a_wrong_name_is_named_with_the_right_one(load, lines, parts):
@@ -135,31 +160,46 @@ def test_flags_win_over_constants():
     assert settings.log_folder == "here"
 
 
-def test_what_no_flag_names_comes_from_constants():
-    constants = config.load_constants()
-    settings = vars(resolve("--dataset", "CIFAR100"))
-    assert {name: settings[name] for name in SETTINGS} == {name: constants[name] for name in SETTINGS}
-    assert {name: settings[name] for name in TABLE_SETTINGS} == constants["CIFAR100"]
+def test_flags_of_vae_win_over_its_constants():
+    settings = resolve("--dataset", "5", "--total-epochs", "77", "--initial-iterations", "5", "--increment", "4",
+                       "--hidden-widths", "9-8", "--latent", "7", "--kld-weight", "0.25", program=VAE)
+    assert (settings.total_epochs, settings.initial_iterations, settings.increment) == (77, 5, 4)
+    assert (settings.hidden_widths, settings.latent, settings.kld_weight) == ([9, 8], 7, 0.25)
+
+
+@each_program
+def test_what_no_flag_names_comes_from_constants(load, monkeypatch, program):
+    constants = load("vae_total_epochs = 78", "vae_initial_iterations = 11", "vae_increment = 13")
+    monkeypatch.setitem(sys.modules, "constants", sys.modules["trial"])
+    settings = vars(resolve("--dataset", "CIFAR100", program=program))
+    own = {name: program.prefix + name if name in SCHEDULE else name for name in SETTINGS}
+    assert {name: settings[name] for name in SETTINGS} == {name: constants[own[name]] for name in SETTINGS}
+    assert {name: settings[name] for name in program.table} == constants[program.prefix + "CIFAR100"]
 
 
 def test_the_historic_spelling_is_a_flag():
     assert resolve("--dataset", "0", "--inital-iterations", "4").initial_iterations == 4
 
 
-@pytest.mark.parametrize("text, name", [
-    ("0", "Digits"), ("digits", "Digits"), ("1", "MNIST"), ("MNIST", "MNIST"), ("mnist", "MNIST"),
-    (" 2 ", "FashionMNIST"), ("fashion-mnist", "FashionMNIST"), ("cifar-10", "CIFAR10"), ("4", "CIFAR100")])
-def test_a_data_set_has_a_number_and_a_name(text, name):
-    assert resolve("--dataset", text).dataset == name
+@pytest.mark.parametrize("text, name, program", [
+    *[(text, name, program) for program in PROGRAMS.values() for text, name in [
+        ("0", "Digits"), ("digits", "Digits"), ("1", "MNIST"), ("MNIST", "MNIST"), ("mnist", "MNIST"),
+        (" 2 ", "FashionMNIST"), ("fashion-mnist", "FashionMNIST"), ("cifar-10", "CIFAR10"), ("4", "CIFAR100")]],
+    ("5", "CelebA", VAE), ("celeba", "CelebA", VAE)], ids=str)
+def test_a_data_set_has_a_number_and_a_name(text, name, program):
+    assert resolve("--dataset", text, program=program).dataset == name
 
 
 WRONG_ANSWERS = ["x", "7", "", "-1", "1.0", "10", "MNIST 1", "\x00"]
+each_wrong_answer = pytest.mark.parametrize("text, program", [
+    *[(text, program) for program in PROGRAMS.values() for text in WRONG_ANSWERS],
+    ("5", CLASSIFIER), ("CelebA", CLASSIFIER), ("6", VAE)])
 
 
-@pytest.mark.parametrize("text", WRONG_ANSWERS)
-def test_no_other_text_is_a_data_set(text):
-    message = refusal(resolve, "--dataset=" + text)
-    assert repr(text) in message and f"0 to {len(config.DATASETS) - 1}" in message
+@each_wrong_answer
+def test_no_other_text_is_a_data_set(text, program):
+    message = refusal(resolve, "--dataset=" + text, program=program)
+    assert repr(text) in message and f"0 to {len(program.datasets) - 1}" in message
 
 
 @pytest.mark.parametrize("arguments, parts", [
@@ -181,6 +221,34 @@ def test_a_wrong_flag_is_named(arguments, parts):
     assert all(part in message for part in parts), message
 
 
+@pytest.mark.parametrize("program, flag", [(CLASSIFIER, "--latent"), (CLASSIFIER, "--kld-weight"), (VAE, "--momentum"),
+                                           (VAE, "--std"), (VAE, "--vae-total-epochs")])
+def test_a_flag_of_the_other_program_is_named(program, flag):
+    assert f"unrecognized arguments: {flag}" in refusal(resolve, "--dataset", "1", flag, "1", program=program)
+
+
+@pytest.mark.parametrize("widths", ["9", "9-8-7"])
+def test_the_encoder_has_as_many_hidden_layers_as_the_decoder(widths):
+    message = refusal(resolve, "--dataset", "1", "--hidden-widths", widths, program=VAE)
+    assert "--hidden-widths" in message and "2, 4, 6" in message
+
+
+@each_program
+def test_help_explains_every_flag(capsys, program):
+    with pytest.raises(SystemExit) as end:
+        resolve("-h", program=program)
+    text = " ".join(capsys.readouterr().out.split())
+    constants = config.load_constants()
+    assert end.value.code == 0
+    for name, setting in {**SETTINGS, **program.table}.items():
+        explained = text[text.rindex("--" + name.replace("_", "-") + " "):]
+        now = "as in the data set's table"
+        if name in SETTINGS:
+            now = constants[program.prefix + name if name in SCHEDULE else name]
+        assert f"{' '.join(setting.meaning.split())}; {setting.legal} (now: {now})" in explained, name
+    assert all(f"{number} {dataset}" in text for number, dataset in enumerate(program.datasets))
+
+
 def test_help_survives_a_percent_sign_in_a_value(load, monkeypatch, capsys):
     load("dataset_folder = '100% mine'")
     monkeypatch.setitem(sys.modules, "constants", sys.modules["trial"])
@@ -191,15 +259,16 @@ def test_help_survives_a_percent_sign_in_a_value(load, monkeypatch, capsys):
 
 # ---- which run ----
 
+@each_program
 @pytest.mark.parametrize("initial, pruning", [(3, "random"), (4, "none"), (5, "none")])
-def test_without_an_epoch_to_prune_in_there_is_no_pruning(initial, pruning):
+def test_without_an_epoch_to_prune_in_there_is_no_pruning(initial, pruning, program):
     arguments = ["--dataset", "0", "--total-epochs", "4", "--initial-iterations", str(initial)]
-    assert resolve("--pruning", "random", *arguments).pruning == pruning
+    assert resolve("--pruning", "random", *arguments, program=program).pruning == pruning
     if pruning == "none":
-        message = refusal(resolve, "--compare", *arguments)
-        assert "--compare" in message and f"initial_iterations = {initial}" in message
+        message = refusal(resolve, "--compare", *arguments, program=program)
+        assert "--compare" in message and f"{program.prefix}initial_iterations = {initial}" in message
     else:
-        assert resolve("--compare", *arguments).compare
+        assert resolve("--compare", *arguments, program=program).compare
 
 
 class Loading(Exception):
@@ -208,25 +277,27 @@ class Loading(Exception):
 
 @pytest.fixture
 def stop_at_loading(monkeypatch):
-    def stop(settings, device):
+    def stop(settings, *device_and_scale, **named):
         raise Loading(settings)
     monkeypatch.setattr(data, "load", stop)
 
 
+@pytest.mark.parametrize("program", PROGRAMS)
 @pytest.mark.parametrize("by_contribution, pruning", [(True, "contribution"), (False, "random")])
-def test_the_switch_in_ranking_chooses_the_arm(monkeypatch, drive, stop_at_loading, by_contribution, pruning):
+def test_the_switch_in_ranking_chooses_the_arm(monkeypatch, drive, stop_at_loading, by_contribution, pruning, program):
     monkeypatch.setattr(ranking, "contribBasedPruning", by_contribution)
     with pytest.raises(Loading) as reached:
-        drive("--dataset", "0")
+        drive("--dataset", "0", program=program)
     assert reached.value.args[0].pruning == pruning
 
 
-def test_constants_are_checked_before_anything_is_asked_or_loaded(monkeypatch, drive, stop_at_loading):
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_constants_are_checked_before_anything_is_asked_or_loaded(monkeypatch, drive, stop_at_loading, program):
     values = dict(vars(importlib.import_module("constants")), momentun=0.9)
     monkeypatch.setitem(sys.modules, "constants", types.SimpleNamespace(**values))
-    status, out, err = drive()
+    status, out, err = drive(program=program)
     assert (status, out) == (2, "")
-    assert err.startswith("driver.py: constants.py: unknown name momentun;") and err.count("\n") == 1
+    assert err.startswith(f"{program}: constants.py: unknown name momentun;") and err.count("\n") == 1
 
 
 # ---- the menu ----
@@ -250,26 +321,26 @@ def answer(monkeypatch, answers, stdin):
     return left
 
 
-def test_the_menu_shows_every_data_set(monkeypatch, capsys):
-    answer(monkeypatch, ["3"], io.StringIO())
-    assert resolve().dataset == "CIFAR10"
-    shown = capsys.readouterr().out.splitlines()
-    for number, name in enumerate(config.DATASETS):
-        assert any(line.split()[:2] == [str(number), name] for line in shown)
+@pytest.mark.parametrize("program, number", [(CLASSIFIER, "4"), (VAE, "5")])
+def test_the_menu_shows_every_data_set(monkeypatch, capsys, program, number):
+    answer(monkeypatch, [number], io.StringIO())
+    assert resolve(program=program).dataset == program.datasets[-1]
+    shown = [line.split()[:2] for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
+    assert shown == [[str(number), name] for number, name in enumerate(program.datasets)]
 
 
-@pytest.mark.parametrize("text", WRONG_ANSWERS)
-def test_a_terminal_is_told_why_and_asked_again(monkeypatch, capsys, text):
+@each_wrong_answer
+def test_a_terminal_is_told_why_and_asked_again(monkeypatch, capsys, text, program):
     left = answer(monkeypatch, [text, text, "0"], Terminal())
-    assert resolve().dataset == "Digits" and left == []
+    assert resolve(program=program).dataset == "Digits" and left == []
     assert [line for line in capsys.readouterr().out.splitlines() if "no data set" in line] \
-        == [refusal(config.find_dataset, text)] * 2
+        == [refusal(config.find_dataset, text, program.datasets)] * 2
 
 
-@pytest.mark.parametrize("text", WRONG_ANSWERS)
-def test_a_pipe_is_told_why_once(monkeypatch, text):
+@each_wrong_answer
+def test_a_pipe_is_told_why_once(monkeypatch, text, program):
     left = answer(monkeypatch, [text, "0"], io.StringIO())
-    assert "no data set" in refusal(resolve) and left == ["0"]
+    assert "no data set" in refusal(resolve, program=program) and left == ["0"]
 
 
 @pytest.mark.parametrize("stdin", [io.StringIO(), Terminal()], ids=["pipe", "terminal"])

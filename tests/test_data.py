@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+import torchvision.datasets
 
 import data
 from config import UserError
@@ -13,12 +14,14 @@ CPU = torch.device("cpu")
 IDX_FILES = ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"]
 CIFAR_FILES = {"CIFAR10": ["data_batch_1", "data_batch_5", "test_batch", "batches.meta"],
                "CIFAR100": ["train", "test", "meta"]}
+CELEBA_LISTS = ["list_attr_celeba.txt", "identity_CelebA.txt", "list_bbox_celeba.txt",
+                "list_landmarks_align_celeba.txt", "list_eval_partition.txt"]
 FOLDERS = {"MNIST": "MNIST/raw", "FashionMNIST": "FashionMNIST/raw", "CIFAR10": "cifar-10-batches-py",
-           "CIFAR100": "cifar-100-python"}
+           "CIFAR100": "cifar-100-python", "CelebA": "celeba"}
 
 
 def load(folder, name, holdout=0):
-    return data.load(SimpleNamespace(dataset=name, dataset_folder=str(folder), holdout=holdout, mean=0.5, std=0.5), CPU)
+    return data.load(SimpleNamespace(dataset=name, dataset_folder=str(folder), holdout=holdout), CPU, 0.5, 0.5)
 
 
 def refusal(folder, name):
@@ -81,7 +84,7 @@ def ten():
     images[:, 0, 0, 0] = torch.arange(10)
 
     def split(mean, std):
-        return data.Split(images.to(torch.uint8), torch.arange(10), SimpleNamespace(mean=mean, std=std), CPU)
+        return data.Split(images.to(torch.uint8), torch.arange(10), CPU, mean, std)
     return split
 
 
@@ -125,11 +128,23 @@ def test_a_damaged_idx_file_is_named(tmp_path, tiny_mnist, file, how):
     assert message.startswith(path + " ") and "delete it" in message
 
 
+@pytest.fixture
+def write_tiny(tmp_path, tiny_cifar, tiny_celeba):
+    """Write the data set of this name, one whose files have checksums, into tmp_path; returns their folder."""
+    def write(name):
+        if name == "CelebA":
+            tiny_celeba(tmp_path)
+        else:
+            tiny_cifar(tmp_path, name)
+        return os.path.join(str(tmp_path), FOLDERS[name])
+    return write
+
+
 @pytest.mark.parametrize("how", ["cut short", "empty", "a flipped bit"])
-@pytest.mark.parametrize("name, file", [(name, file) for name, files in CIFAR_FILES.items() for file in files])
-def test_a_damaged_cifar_file_is_named(tmp_path, tiny_cifar, name, file, how):
-    tiny_cifar(tmp_path, name)
-    path = os.path.join(str(tmp_path), FOLDERS[name], file)
+@pytest.mark.parametrize("name, file", [
+    (name, file) for name, files in {**CIFAR_FILES, "CelebA": CELEBA_LISTS}.items() for file in files])
+def test_a_damaged_file_of_known_checksum_is_named(tmp_path, write_tiny, name, file, how):
+    path = os.path.join(write_tiny(name), file)
     damage(path, how)
     message = refusal(tmp_path, name)
     assert message.startswith(path + " ") and "delete it" in message
@@ -140,6 +155,36 @@ def test_without_a_network_one_line_says_where_files_go(tmp_path, name):
     message = refusal(tmp_path, name)
     assert message.startswith(name + " ") and os.path.join(str(tmp_path), FOLDERS[name]) in message
     assert "data set 0" in message and "no network" in message
+    if name == "CelebA":  # what is to be put there by hand
+        assert all(file in message for file in [*CELEBA_LISTS, "img_align_celeba"])
+
+
+# What gdown raises when Google Drive lets no more people download a file that day; torchvision from 0.17 takes gdown.
+GDOWN_QUOTA = """Failed to retrieve file url:
+
+\tToo many users have viewed or downloaded this file recently. Please
+\ttry accessing the file again later.
+
+You may still be able to access the file from the browser:
+
+\thttps://drive.google.com/uc?id=0B7EVK8r0v71pZjFTYXZWM3FlRnM
+
+but Gdown can't. Please check connections and permissions."""
+
+
+@pytest.mark.parametrize("error, part", [
+    (RuntimeError("The daily quota of the file img_align_celeba.zip is exceeded and it can't be downloaded. This is a "
+                  "limitation of Google Drive and can only be overcome by trying again later."), "daily quota"),
+    (RuntimeError(GDOWN_QUOTA), "Too many users have viewed or downloaded this file recently."),
+    (RuntimeError("To download files from GDrive, 'gdown' is required. You can install it with 'pip install gdown'."),
+     "pip install gdown"),
+], ids=["torchvision's quota", "gdown's quota", "no gdown"])
+def test_a_refusal_of_google_drive_is_shown(tmp_path, monkeypatch, error, part):
+    def fail(*arguments, **options):
+        raise error
+    monkeypatch.setattr("torchvision.datasets.celeba.download_file_from_google_drive", fail)
+    message = refusal(tmp_path, "CelebA")
+    assert part in message and os.path.join(str(tmp_path), "celeba") in message and "by hand" in message
 
 
 @pytest.mark.parametrize("error", [RuntimeError("first line\nlast line"), OSError(28, "No space left on device"),
@@ -148,7 +193,7 @@ def test_whatever_a_download_ends_with_is_one_line(tmp_path, monkeypatch, error)
     def fail(dataset):
         raise error
     monkeypatch.setattr("torchvision.datasets.MNIST.download", fail)
-    reason = (str(error) or "AssertionError").splitlines()[-1]
+    reason = (str(error) or "AssertionError").replace("\n", " ")
     assert f"({reason}); " in refusal(tmp_path, "MNIST")
 
 
@@ -159,19 +204,132 @@ def test_one_missing_file_is_a_missing_data_set(tmp_path, tiny_mnist, file):
     assert os.path.join(str(tmp_path), "MNIST", "raw") in refusal(tmp_path, "MNIST")
 
 
+# ---- CelebA ----
+
+FACES = {"train": [1, 2, 4, 6, 7], "test": [3, 8]}  # numbers of JPEGs; 5 is for validation
+PARTITION = (0, 0, 2, 0, 1, 0, 0, 2)
+
+
+@pytest.fixture
+def celeba(tmp_path, tiny_celeba):
+    """CelebA's files with the images FACES in tmp_path; returns their folder."""
+    return tiny_celeba(tmp_path, PARTITION)
+
+
+def made(folder):
+    """The files in CelebA's folder that did not come from its archives."""
+    return sorted(set(os.listdir(folder)) - {*CELEBA_LISTS, "img_align_celeba"})
+
+
+def test_faces_arrive_small_cropped_and_in_the_right_split(tmp_path, celeba):
+    loaded = load(tmp_path, "CelebA")
+    assert loaded.classes == 0 and made(celeba) == ["test_64x64.npy", "train_64x64.npy"]
+    row, column = np.mgrid[:64, :64] + 0.5
+    for split, numbers in ((loaded.train, FACES["train"]), (loaded.test, FACES["test"])):
+        assert split.images.dtype == torch.uint8 and split.images.shape == (len(numbers), 64, 64, 3)
+        assert split.image_shape == (3, 64, 64) and len(split) == len(numbers)
+        for seen, number in zip(pixels(split), numbers):
+            # 178 x 218 becomes 64 x 78, of which the rows from 7 on stay; the JPEG's colours are linear in the place.
+            wanted = np.stack([(row + 7) * 218 / 78 - 0.5, column * 178 / 64 - 0.5, np.full((64, 64), 20 * number)], 2)
+            difference = np.abs(seen - wanted)
+            assert difference.max() < 4 and difference.mean() < 1
+
+
+def test_faces_are_decoded_once_and_then_mapped_from_their_file(tmp_path, celeba, monkeypatch):
+    first = load(tmp_path, "CelebA")
+    monkeypatch.setattr(data, "fetch", lambda *arguments, **options: pytest.fail("decoded again"))
+    again = load(tmp_path, "CelebA")
+    for one, other in ((first.train, again.train), (first.test, again.test)):
+        assert torch.equal(one.images, other.images)
+    path = os.path.join(celeba, "train_64x64.npy")
+    with open(path, "r+b") as file:  # what the file holds now is what the tensor holds: it has no copy
+        file.seek(-1, os.SEEK_END)
+        file.write(bytes([99]))
+    assert again.train.images[-1, -1, -1, -1] == 99
+    again.train.images[0] = 0
+    assert np.load(path)[0].any()  # and writing to the tensor leaves the file alone
+
+
+FOREIGN = {"no .npy": lambda file: file.write(b"a letter"),
+           "an archive": lambda file: np.savez(file, images=np.zeros((2, 64, 64, 3), np.uint8)),
+           "other numbers": lambda file: np.save(file, np.zeros((2, 64, 64, 3))),
+           "another shape": lambda file: np.save(file, np.zeros((2, 64, 64), np.uint8))}
+
+
+@pytest.mark.parametrize("how", ["cut short", "empty", "cut in its head", *FOREIGN])
+def test_a_damaged_or_foreign_file_of_faces_is_named(tmp_path, celeba, how):
+    path = os.path.join(celeba, "test_64x64.npy")
+    load(tmp_path, "CelebA")
+    if how in FOREIGN:
+        with open(path, "wb") as file:
+            FOREIGN[how](file)
+    else:
+        damage(path, how)
+    message = refusal(tmp_path, "CelebA")
+    assert message.startswith(path + " ") and "delete it" in message
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("anything"), MemoryError()], ids=repr)
+def test_decoding_that_ends_early_leaves_no_file_and_starts_anew(tmp_path, celeba, monkeypatch, error):
+    def fail_at_the_third(dataset, number):
+        if number == 2:
+            raise error
+        return item(dataset, number)
+    item = torchvision.datasets.CelebA.__getitem__
+    with monkeypatch.context() as patched:
+        patched.setattr(torchvision.datasets.CelebA, "__getitem__", fail_at_the_third)
+        with pytest.raises(type(error)):
+            load(tmp_path, "CelebA")
+    assert made(celeba) == []
+    with open(os.path.join(celeba, "train_64x64.npy.part"), "wb") as file:
+        file.write(b"what a killed process leaves")
+    assert len(load(tmp_path, "CelebA").train) == len(FACES["train"])
+    assert made(celeba) == ["test_64x64.npy", "train_64x64.npy"]
+
+
+@pytest.mark.parametrize("how", ["cut short", "empty", "cut in its head", "missing"])
+def test_a_face_that_cannot_be_read_is_named(tmp_path, celeba, how):
+    path = os.path.join(celeba, "img_align_celeba", "000004.jpg")
+    if how == "cut short":
+        with open(path, "r+b") as file:
+            file.truncate(os.path.getsize(path) // 2)
+    elif how == "missing":
+        os.remove(path)
+    else:
+        damage(path, how)
+    message = refusal(tmp_path, "CelebA")
+    assert "000004.jpg" in message and "unpack" in message
+    assert made(celeba) == []
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+def test_a_full_disk_while_faces_are_written_is_one_line(tmp_path, celeba):
+    path = os.path.join(celeba, "train_64x64.npy")
+    os.symlink("/dev/full", path + ".part")
+    assert refusal(tmp_path, "CelebA") == f"{path}: could not be written (No space left on device)"
+    assert made(celeba) == []
+
+
 # ---- holdout ----
 
-def test_holdout_parts_the_training_set(tmp_path, tiny_mnist):
-    images, labels = tiny_mnist(tmp_path, counts=(110, 20))["train"]
+@pytest.mark.parametrize("name", ["MNIST", "CelebA"])
+def test_holdout_parts_the_training_set(tmp_path, tiny_mnist, tiny_celeba, name):
+    if name == "MNIST":
+        images, labels = tiny_mnist(tmp_path, counts=(40, 20))["train"]
+    else:
+        tiny_celeba(tmp_path, [0] * 12 + [2] * 4)
+        images = load(tmp_path, name).train.images.numpy()
+        labels = [0] * len(images)
+    held = len(images) // 4
 
     def rows(split):
-        return {(images.tobytes(), label) for images, label in zip(split.images.numpy(), split.labels.tolist())}
-    first, again = load(tmp_path, "MNIST", holdout=30), load(tmp_path, "MNIST", holdout=30)
-    assert (len(first.train), len(first.test)) == (80, 30)
+        return {(image.tobytes(), label) for image, label in zip(split.images.numpy(), split.labels.tolist())}
+    first, again = load(tmp_path, name, holdout=held), load(tmp_path, name, holdout=held)
+    assert (len(first.train), len(first.test)) == (len(images) - held, held)
     assert not rows(first.train) & rows(first.test)
     assert rows(first.train) | rows(first.test) == {(image.tobytes(), label) for image, label in zip(images, labels)}
     assert torch.equal(first.test.images, again.test.images) and torch.equal(first.train.labels, again.train.labels)
-    assert first.test.images[..., 0].numpy().tobytes() not in images.tobytes()  # taken at random, not in one run
+    assert first.test.images.numpy().tobytes() not in images.tobytes()  # taken at random, not in one run
 
 
 # ---- data set 0 ----
