@@ -41,7 +41,7 @@ class Album:
         figure.suptitle(f"{self.title()}, {runlog.ARM_WORDS.get(arm, arm)}, epoch {run.epoch}, {words}")
         for axes, (label, images) in zip(figure.subplots(len(rows)), rows.items()):
             show(axes, images, COUNT)
-            axes.set_ylabel(label)
+            axes.set_ylabel(label, fontsize="small")
         log = runlog.log_path(self.folder, self.dataset, arm, "vae_log")
         save(figure, f"{os.path.splitext(log)[0]}_{words.replace(' ', '_')}.png")
 
@@ -60,10 +60,7 @@ class Album:
             row[0].set_ylabel(runlog.ARM_WORDS.get(arm, arm))
             show(row[0], self.images, 2)
             for axes, moment in zip(row[1:], moments):
-                if moment in cells:
-                    show(axes, cells[moment], 2)
-                else:
-                    axes.set_axis_off()
+                show(axes, cells.get(moment, torch.ones_like(self.images)), 2)  # white where an arm has no such moment
         path = os.path.join(self.folder, self.dataset, "vae_strip.png")
         runlog.keep_earlier(path)
         save(figure, path)
