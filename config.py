@@ -26,7 +26,7 @@ SETTINGS = {
     "lambda_average": Setting(float, "0 or more", lambda x: 0 <= x < float("inf"), "weight of C_avg in the score"),
     "lambda_max": Setting(float, "0 or more", lambda x: 0 <= x < float("inf"), "weight of C_max in the score"),
     "seed": Setting(int, "0 to 4294967295", lambda n: 0 <= n < 2 ** 32,
-                    "fixes first weights, batches and random ranking"),
+                    "fixes first weights, batches, sampled latents and random ranking"),
     "device": Setting(str, "auto, cpu, cuda or mps", lambda s: s in ("auto", "cpu", "cuda", "mps"), "where to train"),
     "holdout": Setting(int, "0 to 10000", lambda n: 0 <= n <= 10000,
                        "training images held out and measured in place of the test set"),
@@ -57,17 +57,20 @@ VAE_TABLE = {
     **COMMON_TABLE,
     "hidden_widths": Setting(list, "a list of 2, 4, 6 ... widths, each 1 to 8192",
                              lambda widths: widths and len(widths) % 2 == 0 and 1 <= min(widths) <= max(widths) <= 8192,
-                             "neurons of the encoder's hidden layers and of as many of the decoder, written 256-256"),
+                             "neurons of the encoder's hidden layers, then the decoder's, written 256-512-512-256"),
+    "conv_widths": COMMON_TABLE["conv_widths"]._replace(
+        meaning="filters of each convolution, which halves the image; the decoder mirrors them; written 16-32, - for none"),
     # Adam's first step is up to 10 times the rate.
-    "learning_rate": Setting(float, "above 0, at most 1e37", lambda x: 0 < x <= 1e37, "step size of the optimizer"),
+    "learning_rate": Setting(float, "above 0, at most 1e37", lambda x: 0 < x <= 1e37, "step size of Adam"),
     "latent": Setting(int, "1 to 8192", lambda n: 1 <= n <= 8192, "dimensions of the latent"),
     "kld_weight": Setting(float, "0 or more", lambda x: 0 <= x < float("inf"), "loss = BCE + kld_weight * KLD"),
 }
 
-# prefix: of the program's own names in constants.py; datasets: its menu; table: what a data set's table holds.
-Program = namedtuple("Program", "prefix datasets table")
-CLASSIFIER = Program("", DATASETS[:5], CLASSIFIER_TABLE)
-VAE = Program("vae_", DATASETS, VAE_TABLE)
+# prefix: of the program's own names in constants.py; log: how its logs' names start; datasets: its menu; table: what a
+# data set's table holds. CelebA has no classes.
+Program = namedtuple("Program", "prefix log datasets table")
+CLASSIFIER = Program("", "training_log", DATASETS[:-1], CLASSIFIER_TABLE)
+VAE = Program("vae_", "vae_log", DATASETS, VAE_TABLE)
 
 OTHER_SPELLINGS = {"inital_iterations": "initial_iterations"}  # the historic spelling of the published constants.py
 
@@ -89,6 +92,10 @@ def run_command(main):
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         end(1, "the program that read the output has gone")
+    except (MemoryError, RuntimeError) as error:
+        if "memory" not in str(error) and type(error) is not MemoryError:
+            raise
+        end(2, "there is not enough memory for this; take a smaller batch_size, hidden_widths or conv_widths")
     except OSError as error:
         end(2, f"{error.filename or 'input or output'}: {error.strerror or error}")
 

@@ -49,7 +49,6 @@ class Split:
             # The permuted view is what convolutions call channels_last, their fastest layout on a processor.
             yield images.permute(0, 3, 1, 2).float().mul_(self.scale).sub_(self.shift), labels
 
-
     def image_batches(self):
         """Yield the images of `batches` without the labels."""
         return (images for images, labels in self.batches())

@@ -21,8 +21,8 @@ def main():
                "hidden_widths": settings.hidden_widths, "classes": dataset.classes}
     model = models.build(**network).to(device)
     optimizer = torch.optim.SGD(model.parameters(), lr=settings.learning_rate, momentum=settings.momentum)
-    task = training.Task(dataset, classify, lambda run, arm, moment: {})
-    training.compare(settings, network, training.Run(model, optimizer), task, "training_log")
+    task = training.Task(dataset, classify, lambda model: {}, lambda run, arm, moment: None)
+    training.compare(settings, network, training.Run(model, optimizer), task, config.CLASSIFIER.log)
 
 
 def classify(model, images, labels):

@@ -66,15 +66,15 @@ class VAE(nn.Module):
         super().__init__()
         channels, height, width = image_shape
         filters, halvings, half = [channels, *conv_widths], 2 ** len(conv_widths), len(hidden_widths) // 2
-        self.latent, self.inner_shape = latent, (filters[-1], height // halvings, width // halvings)
-        inner = filters[-1] * (height // halvings) * (width // halvings)
+        back = filters[::-1]
+        self.latent, self.inner_shape = latent, torch.Size((back[0], height // halvings, width // halvings))
+        inner = self.inner_shape.numel()
         down, up = [inner, *hidden_widths[:half]], [latent, *hidden_widths[half:], inner]
         self.convolutions = nn.ModuleList(nn.Conv2d(n, m, 4, 2, 1) for n, m in zip(filters, filters[1:]))
         self.encoder = nn.ModuleList(nn.Linear(n, m, bias=False) for n, m in zip(down, down[1:]))
         self.mean, self.logvar = (nn.Linear(down[-1], latent, bias=False) for _ in range(2))
         self.decoder = nn.ModuleList(nn.Linear(n, m, bias=False) for n, m in zip(up, up[1:]))
-        filters.reverse()
-        self.deconvolutions = nn.ModuleList(nn.ConvTranspose2d(n, m, 4, 2, 1) for n, m in zip(filters, filters[1:]))
+        self.deconvolutions = nn.ModuleList(nn.ConvTranspose2d(n, m, 4, 2, 1) for n, m in zip(back, back[1:]))
 
     def forward(self, images, noise=0):
         """(B, *image_shape) in [0, 1] and noise (B, latent), standard normal; 0 decodes the posterior mean.

@@ -1,4 +1,4 @@
-"""The pictures of a VAE in training: a grid at every moment of an arm, one strip of all moments and arms at the end."""
+"""The pictures of a VAE in training: a grid at every moment of an arm, one strip of all moments and arms at its end."""
 import os
 
 import numpy as np
@@ -6,10 +6,11 @@ import torch
 from matplotlib.figure import Figure
 from torchvision.utils import make_grid
 
+import config
 import runlog
 
-COUNT = 8     # test images that are reconstructed, and latents that are decoded
-COLUMNS = 20  # moments that a strip shows at most
+COUNT = 8    # test images that are reconstructed, and latents that are decoded
+EPOCHS = 10  # whose moments a strip shows at most
 MOMENTS = ["before", "after", "end"]
 
 
@@ -20,18 +21,20 @@ class Album:
     """
 
     def __init__(self, settings, images):
-        self.folder, self.dataset, self.images = settings.log_folder, settings.dataset, images
+        self.settings, self.images = settings, images
         latents = torch.randn(COUNT, settings.latent, generator=torch.Generator().manual_seed(0))
         self.latents = latents.to(images.device)
-        self.cells = {}  # {arm: {(epoch, position in MOMENTS, words): reconstructions}}
+        self.cells = {}  # {arm: {(epoch, position in MOMENTS, "before round 1"): reconstructions}}
 
     @torch.no_grad()
     def add(self, run, arm, moment):
         """Draw the grid of a network: test images, their reconstructions from the posterior mean, decoded samples.
 
-        moment: of MOMENTS, "before" or "after" a round or the "end" of the arm. Raises UserError.
+        moment: of MOMENTS, "before" or "after" the round of this epoch, for the arm without pruning the others' round,
+        or the "end" of the arm, where the strip is drawn too. Raises UserError.
         """
-        words = moment if moment == "end" else f"{moment} round {run.rounds + (moment == 'before')}"
+        number = 1 + (run.epoch - self.settings.initial_iterations) // self.settings.increment
+        words = moment if moment == "end" else f"{moment} round {number}"
         run.model.eval()
         rows = {"test images": self.images, "reconstructions": run.model(self.images)[0].sigmoid(),
                 "samples": run.model.decode(self.latents).sigmoid()}
@@ -42,14 +45,16 @@ class Album:
         for axes, (label, images) in zip(figure.subplots(len(rows)), rows.items()):
             show(axes, images, COUNT)
             axes.set_ylabel(label, fontsize="small")
-        log = runlog.log_path(self.folder, self.dataset, arm, "vae_log")
-        save(figure, f"{os.path.splitext(log)[0]}_{words.replace(' ', '_')}.png")
+        save(figure, self.path(arm, words))
+        if moment == "end":
+            self.draw_strip()
 
     def draw_strip(self):
-        """Draw the reconstructions of all moments side by side, an arm a row. Raises UserError."""
+        """Draw the reconstructions of the arms so far side by side, an arm a row, beside the first one's log."""
         moments = sorted({moment for cells in self.cells.values() for moment in cells})
-        shown = np.linspace(0, len(moments) - 1, min(len(moments), COLUMNS)).round().astype(int)
-        moments = [moments[number] for number in shown]
+        epochs = sorted({epoch for epoch, _, _ in moments})
+        shown = {epochs[round(place)] for place in np.linspace(0, len(epochs) - 1, min(len(epochs), EPOCHS))}
+        moments = [moment for moment in moments if moment[0] in shown]
         figure = Figure((1 + len(moments), 2.1 * len(self.cells) + 0.7), layout="constrained")
         figure.suptitle(f"{self.title()}, reconstructions")
         panels = figure.subplots(len(self.cells), 1 + len(moments), squeeze=False)
@@ -61,13 +66,16 @@ class Album:
             show(row[0], self.images, 2)
             for axes, moment in zip(row[1:], moments):
                 show(axes, cells.get(moment, torch.ones_like(self.images)), 2)  # white where an arm has no such moment
-        path = os.path.join(self.folder, self.dataset, "vae_strip.png")
-        runlog.keep_earlier(path)
+        path = self.path(next(iter(self.cells)), "strip")
         save(figure, path)
         print(f"wrote {path}")
 
     def title(self):
-        return runlog.DATASET_WORDS.get(self.dataset, self.dataset)
+        return f"{runlog.DATASET_WORDS.get(self.settings.dataset, self.settings.dataset)}, seed {self.settings.seed}"
+
+    def path(self, arm, words):
+        log = runlog.log_path(self.settings.log_folder, self.settings.dataset, arm, config.VAE.log)
+        return f"{os.path.splitext(log)[0]}_{words.replace(' ', '_')}.png"
 
 
 def show(axes, images, columns):

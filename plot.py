@@ -44,7 +44,7 @@ PANELS = {
     "BCE": Panel("BCE (nats)", 2, -1),
     "KLD": Panel("KLD (nats)", 2, 0),
 }
-PREFIXES = ["training_log", "vae_log"]
+PREFIXES = [config.CLASSIFIER.log, config.VAE.log]
 GREY = "0.55"
 SQUEEZED = 0.3  # of the height, for the few values that are far worse than the others
 
@@ -71,7 +71,8 @@ def main():
         for prefix, lines in figures.items():
             describe(lines)
             draw(lines)
-            save(os.path.join(os.path.dirname(paths[0]), prefix + arguments.output))
+            folder, name = os.path.split(arguments.output)
+            save(os.path.join(os.path.dirname(paths[0]), folder, prefix + name))
     if arguments.show:
         pyplot.show()
         if pyplot.get_backend().lower() == "agg":
@@ -305,6 +306,8 @@ def squeeze(axes, lines, measure):
     values = np.array([value for line in lines for points in line.curves.measures[measure].values()
                        for _, value in points])
     values = sign * values[np.isfinite(values)]  # higher is better
+    if not values.size:
+        return []
     low, high = values.min(), values.max()
     bounds = ticker.MaxNLocator(100, steps=[1, 2, 5, 10]).tick_values(low, high)
     bound = max(bound for bound in (-np.inf, *bounds) if np.mean(values >= bound) > 0.9)

@@ -74,7 +74,7 @@ class Reached(Exception):
 def activations(model, groups, batches):
     """Yield the activations of a batch as the consumers get them, after the ReLU and in evaluation mode: [(B, N), ...].
 
-    Batches are not collected: CelebA's activations together would take 8 GB.
+    A VAE decodes posterior means. Batches are not collected: CelebA's activations together would take 8 GB.
     """
     def catch(module, inputs):
         blocks.append(inputs[0])

@@ -201,7 +201,7 @@ def clock(batches):
 # ---- the files ----
 
 def log_path(folder, dataset, arm, prefix="training_log"):
-    """`logs/MNIST/training_logwithPruning.txt` for the arm "contribution" on MNIST."""
+    """`logs/MNIST/training_logwithPruning.txt` for the arm "contribution" on MNIST; prefix: config.Program.log."""
     return os.path.join(folder, dataset, f"{prefix}{FILE_WORDS.get(arm, arm + 'Pruning')}.txt")
 
 
@@ -264,13 +264,14 @@ def write(logs, text):
 @contextlib.contextmanager
 def whole_file(path):
     """Open a file for bytes that takes the place of an old one when it is whole, and not before. Raises UserError."""
+    part = f"{path}.{os.getpid()}.part"  # two processes may write the same file; one of them is last
     try:
-        with open(path + ".part", "wb") as file:
+        with open(part, "wb") as file:
             yield file
-        os.replace(path + ".part", path)
+        os.replace(part, path)
     except BaseException as error:
         with contextlib.suppress(OSError):
-            os.remove(path + ".part")
+            os.remove(part)
         if isinstance(error, OSError):
             raise UserError(f"{path}: could not be written ({error.strerror or error})")
         raise

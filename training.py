@@ -27,18 +27,19 @@ BATCHES, RANDOM_RANKING, NOISE = range(3)
 # What is trained on and how it is measured.
 # data: the data.Dataset.
 # objective: (model, images, labels) -> (the loss to minimise, {measure: mean over the batch}).
-# observe: (run, arm, moment) -> further measures for the log; moment: "before" or "after" a round, or the "end".
-Task = namedtuple("Task", "data objective observe")
+# quality: model -> further measures for rounds and summary.
+# show: (run, arm, moment), called before and after a round and at the end; moment: "before", "after" or "end".
+Task = namedtuple("Task", "data objective quality show")
 
 
-def stream(config, epoch, use):
+def stream_seed(config, epoch, use):
     """The seed of a stream that depends on the run's seed, the epoch and its use alone, so a run can go on from any
     epoch."""
     return int(np.random.SeedSequence((config.seed, epoch, use)).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def generator(config, epoch, use):
-    return torch.Generator().manual_seed(stream(config, epoch, use))
+    return torch.Generator().manual_seed(stream_seed(config, epoch, use))
 
 
 def rounds(config):
@@ -78,12 +79,17 @@ def compare(config, network, run, task, prefix):
 
     # The epochs before the first round are the same in every arm: they are trained once and stand in every log.
     train(run, task, config, arms[0], min(config.initial_iterations, config.total_epochs), logs)
-    for arm, path, log in zip(arms, paths, logs):
-        own = copy.deepcopy(run) if arm != arms[-1] else run
-        train(own, task, config, arm, config.total_epochs, [log])
-        summary = finish(own, task, arm, [log])
-        save(runlog.network_path(path), {**network, "hidden_widths": summary["widths"]}, own.model)
-        print(f"{arm}: {runlog.format_summary(summary)}written to {path}")
+    for arm, log in zip(arms, logs):
+        train_arm(copy.deepcopy(run) if arm != arms[-1] else run, task, config, arm, network, log)
+
+
+def train_arm(run, task, config, arm, network, log):
+    """Train an arm from the shared start to its end; its network is saved first, then measured and shown."""
+    train(run, task, config, arm, config.total_epochs, [log])
+    save(runlog.network_path(log.name), {**network, "hidden_widths": models.widths(run.model)}, run.model)
+    summary = finish(run, task, [log])
+    print(f"{arm}: {runlog.format_summary(summary)}written to {log.name}")
+    task.show(run, arm, "end")
 
 
 def train(run, task, config, arm, last_epoch, logs):
@@ -91,12 +97,14 @@ def train(run, task, config, arm, last_epoch, logs):
 
     arm: a name in ARMS. Raises UserError where the loss is not finite.
     """
-    schedule = [] if arm == "none" else rounds(config)
+    schedule = rounds(config)
     batches = math.ceil(len(task.data.train) / config.batch_size)
     with tqdm(total=(last_epoch - run.epoch) * batches, unit="batch", disable=None, leave=False) as bar:
         while run.epoch < last_epoch:
             if run.epoch in schedule:
-                prune(run, task, config, arm, logs)
+                task.show(run, arm, "before")
+                if arm != "none":
+                    prune(run, task, config, arm, logs)
             widths = runlog.format_value("widths", models.widths(run.model))
             bar.set_description(f"{arm} {run.epoch + 1}/{config.total_epochs} {widths}")
             train_epoch(run, task, config, logs, bar)
@@ -107,7 +115,7 @@ def train_epoch(run, task, config, logs, bar):
     started = time.perf_counter()
     epoch, split = run.epoch + 1, task.data.train
     order = torch.randperm(len(split), generator=generator(config, epoch, BATCHES)).to(split.labels.device)
-    torch.manual_seed(stream(config, epoch, NOISE))
+    torch.manual_seed(stream_seed(config, epoch, NOISE))
     history = None
     run.model.train()
     for batch, (images, labels) in enumerate(split.batches(config.batch_size, order)):
@@ -156,7 +164,7 @@ def not_finite(epoch, batch, config):
 
 def prune(run, task, config, arm, logs):
     """One round: rank all groups on the frozen network over the whole training set, then remove."""
-    before = describe(run, task, arm, "before")
+    before = describe(run, task)
     started = time.perf_counter()
     options = ranking.Options(config.lambda_average, config.lambda_max, generator(config, run.epoch, RANDOM_RANKING))
     survivors = ranking.survivors(run.model, task.data.train.image_batches, arm, options, config.prune_percent)
@@ -164,24 +172,25 @@ def prune(run, task, config, arm, logs):
         models.remove(group, keep, run.optimizer)
     seconds = time.perf_counter() - started  # of ranking and removal alone
     run.rounds, run.seconds = run.rounds + 1, run.seconds + seconds
-    line = runlog.format_round(run.rounds, run.epoch, before, describe(run, task, arm, "after"), seconds)
+    line = runlog.format_round(run.rounds, run.epoch, before, describe(run, task), seconds)
     runlog.write(logs, line)
     tqdm.write(f"{arm}: {line}", end="")
+    task.show(run, arm, "after")
 
 
-def describe(run, task, arm, moment):
-    """Widths, neurons, parameters, the measures over the whole training and test set and what the task observes."""
+def describe(run, task):
+    """Widths, neurons, parameters, the measures over the whole training and test set and the task's further ones."""
     widths = models.widths(run.model)
     return {"widths": widths, "neurons": sum(widths), "parameters": models.count_parameters(run.model),
             **evaluate(run.model, task.data.train, task.objective, "training "),
-            **evaluate(run.model, task.data.test, task.objective, "test "), **task.observe(run, arm, moment)}
+            **evaluate(run.model, task.data.test, task.objective, "test "), **task.quality(run.model)}
 
 
 @torch.no_grad()
 def evaluate(model, split, objective, prefix):
-    """{prefix + measure: mean over the split}, in evaluation mode and with the same noise at every call."""
+    """{prefix + measure: mean over the split}, in evaluation mode."""
     model.eval()
-    torch.manual_seed(0)
+    torch.manual_seed(0)  # a VAE is measured with the same noise every time; training has a stream of its own an epoch
     total = 0
     for images, labels in split.batches():
         measures = objective(model, images, labels)[1]
@@ -189,9 +198,9 @@ def evaluate(model, split, objective, prefix):
     return {prefix + name: mean for name, mean in zip(measures, (total / len(split)).tolist())}
 
 
-def finish(run, task, arm, logs):
+def finish(run, task, logs):
     """Log the summary of a finished run and return it; its `time` is the sum of all epochs' and rounds' times."""
-    summary = {"epochs": run.epoch, "rounds": run.rounds, **describe(run, task, arm, "end"), "time": run.seconds}
+    summary = {"epochs": run.epoch, "rounds": run.rounds, **describe(run, task), "time": run.seconds}
     runlog.write(logs, runlog.format_summary(summary))
     return summary
 

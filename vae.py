@@ -31,13 +31,8 @@ def main():
     def objective(model, images, labels):
         return negative_elbo(model, images, settings.kld_weight)
 
-    def observe(run, arm, moment):
-        album.add(run, arm, moment)
-        return quality(run.model, dataset.test)
-
-    training.compare(settings, network, training.Run(model, optimizer),
-                     training.Task(dataset, objective, observe), "vae_log")
-    album.draw_strip()
+    task = training.Task(dataset, objective, lambda model: quality(model, dataset.test), album.add)
+    training.compare(settings, network, training.Run(model, optimizer), task, config.VAE.log)
 
 
 def check_sides(channels, height, width, conv_widths):
