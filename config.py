@@ -59,7 +59,7 @@ VAE_TABLE = {
                              lambda widths: widths and len(widths) % 2 == 0 and 1 <= min(widths) <= max(widths) <= 8192,
                              "neurons of the encoder's hidden layers, then the decoder's, written 256-512-512-256"),
     "conv_widths": COMMON_TABLE["conv_widths"]._replace(
-        meaning="filters of each convolution, which halves the image; the decoder mirrors them; written 16-32, - for none"),
+        meaning="filters of each convolution, which halves the image; the decoder mirrors them; written 16-32"),
     # Adam's first step is up to 10 times the rate.
     "learning_rate": Setting(float, "above 0, at most 1e37", lambda x: 0 < x <= 1e37, "step size of Adam"),
     "latent": Setting(int, "1 to 8192", lambda n: 1 <= n <= 8192, "dimensions of the latent"),

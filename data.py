@@ -149,10 +149,12 @@ def idx_size(path):
 # ---- CelebA ----
 
 def faces(folder, split):
-    """CelebA's images as uint8 (N, 64, 64, 3), mapped from a file that is made the first time: they need no memory."""
+    """CelebA's images as uint8 (N, 64, 64, 3), mapped from a file that is made the first time."""
     path = os.path.join(folder, "celeba", f"{split}_{FACE}x{FACE}.npy")
-    if not os.path.exists(path):
-        write_faces(path, fetch("CelebA", folder, split=split))
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with runlog.turn_in(os.path.dirname(path)):
+        if not os.path.exists(path):
+            write_faces(path, fetch("CelebA", folder, split=split))
     try:
         images = np.load(path, mmap_mode="c")
         if images.dtype != np.uint8 or images.shape[1:] != (FACE, FACE, 3):

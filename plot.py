@@ -66,7 +66,7 @@ def main():
         figures = read_logs(paths)
         complete = complete and sum(map(len, figures.values())) == len(paths)
         if arguments.table:
-            print(*table.tables([line.log for lines in figures.values() for line in lines]), sep="\n")
+            complete = print_tables([line.log for lines in figures.values() for line in lines]) and complete
             continue
         for prefix, lines in figures.items():
             describe(lines)
@@ -130,6 +130,16 @@ def read_logs(paths):
         read.sort(key=lambda pair: [*ARMS, arm_of(pair[0])].index(arm_of(pair[0])))
     return {kind: [Line(*pair, *named) for pair, named in zip(read, name_arms([log for log, _ in read]))]
             for kind, read in kinds.items() if read}
+
+
+def print_tables(logs):
+    """Print the tables of the finished runs; says which logs are left out, and returns whether none is."""
+    lacking = {log.path: table.lacks(log) for log in logs}
+    for path, names in lacking.items():
+        if names:
+            print(f"plot.py: {path} is left out, no finished run of this suite: it has no {names[0]}", file=sys.stderr)
+    print(*table.tables([log for log in logs if not lacking[log.path]]), sep="\n", end="")
+    return not any(lacking.values())
 
 
 def describe(lines):

@@ -230,7 +230,7 @@ def create(path, header):
 
 @contextlib.contextmanager
 def turn_in(folder):
-    """Wait until no other process is here, so that of two runs that start at once the second sees the first's log."""
+    """Wait until no other process is here: of two that start at once the second sees what the first has made."""
     if not fcntl:
         yield
         return
@@ -264,14 +264,13 @@ def write(logs, text):
 @contextlib.contextmanager
 def whole_file(path):
     """Open a file for bytes that takes the place of an old one when it is whole, and not before. Raises UserError."""
-    part = f"{path}.{os.getpid()}.part"  # two processes may write the same file; one of them is last
     try:
-        with open(part, "wb") as file:
+        with open(path + ".part", "wb") as file:
             yield file
-        os.replace(part, path)
+        os.replace(path + ".part", path)
     except BaseException as error:
         with contextlib.suppress(OSError):
-            os.remove(part)
+            os.remove(path + ".part")
         if isinstance(error, OSError):
             raise UserError(f"{path}: could not be written ({error.strerror or error})")
         raise

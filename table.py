@@ -2,55 +2,73 @@
 import runlog
 from config import UserError
 
-# What a table shows of a finished run; the arms are compared by the first.
+# What a table shows of a finished run, by a measure of its batch lines; the arms are compared by the first.
 MEASURES = {"accuracy": ["test accuracy", "training accuracy"],
             "BCE": ["test loss", "training loss", "test BCE", "test KLD", "test PSNR", "active units"]}
 # What may differ between the runs of one table; everything else that a header says must be the same.
 FREE = {"seed", "pruning", "compare", "device", "dataset_folder", "log_folder", "started", "python", "torch", "numpy",
         "machine", "threads", "commit"}
+HEADER = ["dataset", "total_epochs", "initial_iterations", "increment", "prune_percent", "pruning", "seed"]
+
+
+def measures_of(log):
+    return next(names for kind, names in MEASURES.items() if kind in log.batches[0].measures)
+
+
+def lacks(log):
+    """What a table needs and this log does not say; a finished run of this suite says all of it."""
+    return ([name for name in HEADER if name not in log.header]
+            + [name for name in ["neurons", "parameters", *measures_of(log)] if name not in log.summary])
 
 
 def tables(logs):
-    """Yield a table for every experiment: for the runs that differ in arm and seed alone.
+    """The text of a table for every experiment: for the runs that differ in arm and seed alone.
 
     Values are at the end of training, the mean +- half the width of the 95 % t-interval over the seeds. A difference is
-    paired by seed and has the p-value of the paired t-test. Raises UserError.
+    paired by seed and has the p-value of the paired t-test. Seconds are those of epochs and rounds. Raises UserError.
     """
     experiments = {}
     for log in logs:
-        if "seed" not in log.header or not log.summary:
-            raise UserError(f"{log.path}: no header or no summary, so no finished run of this suite; leave it out")
         settings = tuple((name, repr(value)) for name, value in log.header.items() if name not in FREE)
         runs = experiments.setdefault(settings, {}).setdefault(log.header["pruning"], {})
         twin = runs.setdefault(log.header["seed"], log)
         if twin is not log:
             raise UserError(f"{twin.path} and {log.path} are of one arm and one seed; leave one out")
-    return map(table, experiments.values())
+    for settings, arms in experiments.items():
+        others = [other for other in experiments if dict(other).keys() == dict(settings).keys()]
+        differing = [f"{name} {value}" for name, value in settings
+                     if name not in HEADER and any(dict(other)[name] != value for other in others)]
+        yield table(arms, differing)
 
 
-def table(arms):
-    """The text of the table of {arm: {seed: RunLog}}."""
+def table(arms, differing):
+    """The text of the table of {arm: {seed: RunLog}}; differing: what the title says beside the schedule."""
     arms = {arm: arms[arm] for arm in sorted(arms, key=[*runlog.ARM_WORDS, *arms].index)}
-    header, batches = next((log.header, log.batches) for runs in arms.values() for log in runs.values())
-    measures = next(names for kind, names in MEASURES.items() if kind in batches[0].measures)
+    first = next(log for runs in arms.values() for log in runs.values())
+    measures = measures_of(first)
     main, controls = measures[0], [arm for arm in ("none", "random") if arm in arms]
     rows = [["arm", "n", "neurons", "parameters", *measures, f"change of {main} in a round",
              *(f"{main} minus that {runlog.ARM_WORDS[control]}" for control in controls), "seconds"]]
+    if first.header.get("holdout"):
+        rows = [[name.replace("test ", "held-out ") for name in rows[0]]]
     rows.append(["---"] * len(rows[0]))
     for arm, runs in arms.items():
-        ends = {name: [log.summary[name] for log in runs.values()]
-                for name in ("neurons", "parameters", *measures, "time")}
-        rounds = [mean([entry.after[main] - entry.before[main] for entry in log.rounds])
-                  for log in runs.values() if log.rounds]
+        ends = {name: [log.summary[name] for log in runs.values()] for name in ("neurons", "parameters", *measures)}
+        changes = [mean([entry.after[main] - entry.before[main] for entry in log.rounds])
+                   for log in runs.values() if log.rounds]
+        seconds = [sum(entry.measures["time"] for entry in log.epochs) + sum(entry.time for entry in log.rounds)
+                   for log in runs.values()]
         rows.append([runlog.ARM_WORDS.get(arm, arm), str(len(runs)),
                      *(f"{mean(ends[name]):.0f}" for name in ("neurons", "parameters")),
-                     *(spread(ends[name]) for name in measures), spread(rounds),
+                     *(spread(ends[name]) for name in measures), spread(changes),
                      *("" if arm in ("none", control) else difference(runs, arms[control], main)
                        for control in controls),
-                     f"{mean(ends['time']):.0f}"])
-    title = (f"{header['dataset']}, {header['total_epochs']} epochs; after epoch {header['initial_iterations']} and "
-             f"every {header['increment']} epochs a round of {header['prune_percent']:g} %")
-    return f"{title}\n\n" + "".join(f"| {' | '.join(row)} |\n" for row in rows)
+                     f"{mean(seconds):.0f}"])
+    header, program = first.header, "driver.py" if "accuracy" in main else "vae.py"
+    title = (f"{header['dataset']}, {program}, {header['total_epochs']} epochs; after epoch "
+             f"{header['initial_iterations']} and every {header['increment']} epochs a round of "
+             f"{header['prune_percent']:g} %")
+    return "; ".join([title, *differing]) + "\n\n" + "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
 def mean(values):

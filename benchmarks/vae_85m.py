@@ -1,4 +1,4 @@
-"""The published VAE, 85,183,619 parameters, on random images: a training step against plain PyTorch's, a round, memory.
+"""The published VAE, 85,183,619 parameters, on random images: training steps against plain PyTorch's, a round, memory.
 
     python benchmarks/vae_85m.py
 
@@ -19,6 +19,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import config  # noqa: E402
 import data  # noqa: E402
 import models  # noqa: E402
+import ranking  # noqa: E402
 import training  # noqa: E402
 import vae  # noqa: E402
 
@@ -65,7 +66,7 @@ def our_epoch(dataset):
     """The run, and a function that trains it one epoch of the suite's own loop."""
     model = models.VAE((3, 64, 64), [32, 64], [2048, 4096, 4096, 2048], LATENT)
     run = training.Run(model, torch.optim.Adam(model.parameters(), lr=1e-3))
-    task = training.Task(dataset, lambda model, images, labels: vae.negative_elbo(model, images, 1.0), None)
+    task = training.Task(dataset, lambda model, images, labels: vae.negative_elbo(model, images, 1.0), None, None)
     settings = argparse.Namespace(seed=30, batch_size=BATCH, learning_rate=1e-3)
     bar = training.tqdm(disable=True)
     return run, lambda: training.train_epoch(run, task, settings, [], bar)
@@ -92,14 +93,16 @@ def main():
           .format(*map(statistics.median, zip(*times))))
     print(f"ratio, ours / plain: {statistics.median(ours / plain for plain, ours in times):.2f}")
 
-    def remove():
-        for group in run.model.groups():
-            keep = torch.arange(group.producer.out_features * 9 // 10)
+    options = ranking.Options(1.0, 0.0, None)
+    for number in range(1, 6):
+        started = time.perf_counter()
+        survivors = ranking.survivors(run.model, split.image_batches, "contribution", options, 10)
+        ranked = time.perf_counter()
+        for group, keep in zip(run.model.groups(), survivors):
             models.remove(group, keep, run.optimizer)
-    before = models.widths(run.model)
-    times = [seconds(remove) for _ in range(5)]
-    print(f"removal of 10 % of every group with Adam's state, {before} first: {times[0]:.3f} s; median of 5 rounds one "
-          f"after the other: {statistics.median(times):.3f} s")
+        removed = time.perf_counter()
+        print(f"round {number} to {models.widths(run.model)}: ranking on {len(split)} images {ranked - started:.2f} s, "
+              f"removal with Adam's state {removed - ranked:.2f} s, then a step {seconds(ours) / STEPS:.2f} s")
     print(f"peak memory of both networks with Adam: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.1f} GB")
 
 

@@ -208,6 +208,25 @@ def test_a_network_that_breaks_at_its_last_step_is_no_success(drive, tmp_path, t
     assert status == 2 and "not finite" in one_line(err)
 
 
+@pytest.mark.parametrize("error", [
+    RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+    RuntimeError("CUDA out of memory."), MemoryError()])
+def test_too_little_memory_is_one_line(drive, monkeypatch, error):
+    def fail(*arguments):
+        raise error
+    monkeypatch.setattr(data, "load", fail)
+    status, _, err = drive("--dataset", "0")
+    assert status == 2 and "memory" in one_line(err) and "batch_size" in err
+
+
+def test_another_runtime_error_is_no_users_mistake(drive, monkeypatch):
+    def fail(*arguments):
+        raise RuntimeError("shapes do not match")
+    monkeypatch.setattr(data, "load", fail)
+    with pytest.raises(RuntimeError, match="shapes"):
+        drive("--dataset", "0")
+
+
 def test_a_bad_flag_stops_the_run_before_it_reads_anything(drive, monkeypatch):
     monkeypatch.setattr(data, "load", lambda *arguments: pytest.fail("read"))
     status, out, err = drive("--dataset", "1", "--total-epoch", "3")

@@ -271,6 +271,11 @@ def test_two_logs_of_one_arm_differ_in_words_and_colour(figure):
     assert len({line.style["color"] for line in lines}) == 2
 
 
+def test_losses_of_a_vae_may_all_be_no_numbers(figure):
+    text = runlog.format_batch(1, 0, dict.fromkeys(["loss", "BCE", "KLD"], float("nan")))
+    assert len(figure(log=text)[0]) == 3
+
+
 def test_losses_and_accuracies_that_are_no_numbers_are_drawn_as_gaps(figure):
     nan, inf = float("nan"), float("inf")
     batches = "".join(runlog.format_batch(epoch, 0, {"loss": loss, "accuracy": accuracy})
@@ -330,6 +335,13 @@ def test_both_kinds_of_logs_in_a_folder_have_a_figure_each(tmp_path, write, writ
     figures = plot.read_logs(plot.find_logs(os.path.join("logs", "MNIST")))
     assert [line.style["color"] for lines in figures.values() for line in lines] == [
         "#000000", "#0072B2", "#E69F00", "#0072B2"]
+
+
+def test_output_may_name_a_folder(tmp_path, write, run, blank):
+    path = write("a/vae.txt", vae_text())
+    (tmp_path / "b").mkdir()
+    assert run(path, "--output", str(tmp_path / "b" / "figure"))[0] == 0
+    assert sorted(os.listdir(str(tmp_path / "b"))) == ["vae_figure.pdf", "vae_figure.png"]
 
 
 def test_figure_lies_beside_the_first_file_and_identical_files_are_named(tmp_path, write, run, blank):

@@ -238,7 +238,7 @@ def round_of(model, images, arm, **changes):
     given = argparse.Namespace(**{"seed": 3, "prune_percent": 40, "lambda_average": 1.0, "lambda_max": 0.0, **changes})
     run = training.Run(model, torch.optim.SGD(model.parameters(), lr=0.1))
     run.epoch, optimizer = 40, run.optimizer
-    task = training.Task(dataset(images), driver.classify, lambda run, arm, moment: {})
+    task = training.Task(dataset(images), driver.classify, lambda model: {}, lambda run, arm, moment: None)
     training.prune(run, task, given, arm, [])
     assert run.optimizer is optimizer
 

@@ -52,8 +52,8 @@ def elbo(model, images, labels):
 KINDS = {"classifier": (classifier, driver.classify), "VAE": (autoencoder, elbo)}
 
 
-def task(objective=driver.classify, observe=lambda run, arm, moment: {}, train=60):
-    return training.Task(data.Dataset(random_split(train, 0), random_split(20, 1), 3), objective, observe)
+def task(objective=driver.classify, quality=lambda model: {}, show=lambda run, arm, moment: None, train=60):
+    return training.Task(data.Dataset(random_split(train, 0), random_split(20, 1), 3), objective, quality, show)
 
 
 class Log:
@@ -87,7 +87,7 @@ def new_log(tmp_path):
 def train_alone(given, arm, log, objective=driver.classify, start=classifier, **options):
     run, small = start(given), task(objective, **options)
     training.train(run, small, given, arm, given.total_epochs, [log.file])
-    training.finish(run, small, arm, [log.file])
+    training.finish(run, small, [log.file])
     return run
 
 
@@ -152,7 +152,7 @@ def test_an_arm_after_the_shared_start_equals_the_arm_alone(kind, new_log):
     for arm, log in zip(ARMS, logs):
         run = copy.deepcopy(shared)
         training.train(run, small, given, arm, given.total_epochs, [log.file])
-        training.finish(run, small, arm, [log.file])
+        training.finish(run, small, [log.file])
         alone = new_log()
         weights = train_alone(given, arm, alone, objective, start).model.state_dict()
         assert log.lines() == alone.lines()
@@ -216,11 +216,11 @@ def noise_drawn(given, arm, log):
         drawn[torch.is_grad_enabled()].append(torch.randn(3).tolist())
         return driver.classify(model, images, labels)
 
-    def observe(run, arm, moment):
-        torch.rand(len(moment))  # observations may draw as they like
+    def draw(*arguments):
+        torch.rand(7)  # measures and pictures may draw as they like
         return {}
 
-    train_alone(given, arm, log, drawing, observe=observe)
+    train_alone(given, arm, log, drawing, quality=draw, show=draw)
     return drawn[True], drawn[False]
 
 
@@ -293,20 +293,31 @@ def test_the_loss_that_is_minimised_need_not_be_a_measure(new_log):
 
 
 @pytest.mark.parametrize("arm", ["contribution", "random"])
-def test_a_task_observes_both_moments_of_a_round_and_the_end_and_the_log_says_what(arm, new_log):
+def test_the_quality_before_and_after_a_round_and_at_the_end_stands_in_the_log(arm, new_log):
     calls, log = [], new_log()
 
-    def observe(run, arm, moment):
-        calls.append((arm, moment, run.epoch, run.rounds, models.widths(run.model)))
+    def quality(model):
+        calls.append(models.widths(model))
         return {"test PSNR": 10.5 + len(calls), "active units": len(calls)}
 
-    train_alone(settings(), arm, log, observe=observe)
+    train_alone(settings(), arm, log, quality=quality)
     log = log.read()
-    assert calls == [(arm, "before", 2, 0, [50, 30]), (arm, "after", 2, 1, [45, 27]),
-                     (arm, "before", 4, 1, [45, 27]), (arm, "after", 4, 2, [40, 24]), (arm, "end", 6, 2, [40, 24])]
+    assert calls == [[50, 30], [45, 27], [45, 27], [40, 24], [40, 24]]
     moments = [measures for round in log.rounds for measures in (round.before, round.after)] + [log.summary]
     assert [(found["test PSNR"], found["active units"]) for found in moments] == [
         (10.5 + number, number) for number in range(1, 6)]
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_a_run_is_shown_around_every_round_and_without_pruning_at_the_same_epochs(arm, new_log):
+    calls = []
+    train_alone(settings(), arm, new_log(), show=lambda run, arm, moment: calls.append(
+        (arm, moment, run.epoch, run.rounds, models.widths(run.model))))
+    if arm == "none":
+        assert calls == [(arm, "before", 2, 0, [50, 30]), (arm, "before", 4, 0, [50, 30])]
+    else:
+        assert calls == [(arm, "before", 2, 0, [50, 30]), (arm, "after", 2, 1, [45, 27]),
+                         (arm, "before", 4, 1, [45, 27]), (arm, "after", 4, 2, [40, 24])]
 
 
 # ---- failures ----

@@ -32,7 +32,7 @@ TINY = ["--dataset", "0", "--device", "cpu", "--seed", "7", "--prune-percent", "
         "--total-epochs", "4", "--initial-iterations", "2", "--increment", "1"]
 SHORT = [*TINY, "--total-epochs", "1"]
 PRUNED = ["before_round_1", "after_round_1", "before_round_2", "after_round_2", "end"]
-MOMENTS = {"none": ["end"], "contribution": PRUNED, "random": PRUNED}
+MOMENTS = {"none": ["before_round_1", "before_round_2", "end"], "contribution": PRUNED, "random": PRUNED}
 
 
 @pytest.fixture
@@ -82,9 +82,9 @@ def files_in(folder):
     return sorted(os.listdir(os.path.join(str(folder), "logs", "Digits")))
 
 
-def files_of(arm, number=""):
+def files_of(arm, number="", moments=None):
     stem = os.path.basename(path_of("", arm, number))[:-len(".txt")]
-    return [stem + ".txt", stem + ".pt"] + [f"{stem}_{moment}.png" for moment in MOMENTS[arm]]
+    return [stem + ".txt", stem + ".pt"] + [f"{stem}_{moment}.png" for moment in moments or MOMENTS[arm]]
 
 
 # ---- the loss ----
@@ -208,7 +208,8 @@ def images():
 
 
 def album_of(folder, images):
-    return pictures.Album(SimpleNamespace(log_folder=str(folder), dataset="Digits", latent=5), images)
+    return pictures.Album(SimpleNamespace(log_folder=str(folder), dataset="Digits", seed=3, latent=5,
+                                          initial_iterations=1, increment=4), images)
 
 
 def shown(axes, number, columns):
@@ -219,12 +220,12 @@ def shown(axes, number, columns):
 
 def test_a_grid_holds_images_reconstructions_and_samples(tmp_path, drawn, images):
     model, album = Shades().train(), album_of(tmp_path, images)
-    album.add(SimpleNamespace(model=model, rounds=2, epoch=9), "random", "before")
+    album.add(SimpleNamespace(model=model, epoch=9), "random", "before")
     figure, = drawn.values()
     rows = dict(zip(["test images", "reconstructions", "samples"], figure.axes))
     assert [axes.get_ylabel() for axes in figure.axes] == list(rows)
     title = figure.texts[0].get_text()
-    assert all(part in title for part in ("Digits", "randomised", "epoch 9", "before round 3"))
+    assert all(part in title for part in ("Digits, seed 3", "randomised", "epoch 9", "before round 3"))
     for number, (image, latent) in enumerate(zip(images, album.latents)):
         assert torch.allclose(shown(rows["test images"], number, 8), image)
         assert torch.allclose(shown(rows["reconstructions"], number, 8), 1 - image, atol=1e-6)
@@ -236,35 +237,33 @@ def test_all_moments_show_the_same_images_and_latents(tmp_path, drawn, images):
     for seed, arm in enumerate(["none", "contribution"]):  # two albums: two runs of the program
         torch.manual_seed(seed)
         model, album = Shades(), album_of(tmp_path, images)
-        for rounds, moment in ((0, "before"), (1, "after"), (1, "end")):
-            album.add(SimpleNamespace(model=model, rounds=rounds, epoch=3), arm, moment)
+        for moment in ("before", "after", "end"):
+            album.add(SimpleNamespace(model=model, epoch=5), arm, moment)
         asked += model.asked
     assert len(asked) == 12 and len({tuple(latents.flatten().tolist()) for latents in asked[1::2]}) == 1
     assert all(torch.equal(some, images) for some in asked[::2])
     assert sorted(drawn) == sorted(f"vae_log{word}Pruning_{moment}.png" for word in ("without", "with")
-                                   for moment in ("before_round_1", "after_round_1", "end"))
+                                   for moment in ("before_round_2", "after_round_2", "end", "strip"))
 
 
-@pytest.mark.parametrize("rounds, columns", [(2, 5), (15, 20)])
-def test_a_strip_has_a_row_an_arm_and_at_most_20_moments(tmp_path, drawn, images, rounds, columns):
+@pytest.mark.parametrize("rounds, columns", [(2, 5), (9, 19), (15, 19)])
+def test_a_strip_has_a_row_an_arm_and_whole_rounds(tmp_path, drawn, images, rounds, columns):
     model, album, shades = Shades(), album_of(tmp_path, images), {}
 
-    def add(arm, done, epoch, moment, words):
+    def add(arm, epoch, moment, words):
         model.shade = shades[f"epoch {epoch}\n{words}"] = (len(shades) + 1) / 50
-        album.add(SimpleNamespace(model=model, rounds=done, epoch=epoch), arm, moment)
-    add("none", 0, 99, "end", "end")
+        album.add(SimpleNamespace(model=model, epoch=epoch), arm, moment)
+    add("none", 99, "end", "end")
     for number in range(1, rounds + 1):
-        add("contribution", number - 1, number, "before", f"before round {number}")
-        add("contribution", number, number, "after", f"after round {number}")
-    add("contribution", rounds, 99, "end", "end")
-    drawn.clear()
-    album.draw_strip()
-    (name, figure), = drawn.items()
-    assert name == "vae_strip.png"
+        add("contribution", 4 * number - 3, "before", f"before round {number}")
+        add("contribution", 4 * number - 3, "after", f"after round {number}")
+    add("contribution", 99, "end", "end")
+    figure = drawn["vae_logwithoutPruning_strip.png"]
     none, contribution = np.reshape(figure.axes, (2, 1 + columns))
     moments = [axes.get_title() for axes in none[1:]]
     assert len(set(moments)) == columns and [moments[0], moments[-1]] == ["epoch 1\nbefore round 1", "epoch 99\nend"]
     assert moments == [words for words in [*list(shades)[1:], "epoch 99\nend"] if words in moments]  # in their order
+    assert [words.replace("after", "before") for words in moments[1:-1:2]] == moments[:-1:2]
     for row, label in ((none, "without pruning"), (contribution, "contribution-based pruning")):
         assert row[0].get_ylabel() == label
         for number, image in enumerate(images):
@@ -300,14 +299,15 @@ def test_the_comparison_ends_well(compared):
 
 def test_the_comparison_leaves_logs_networks_and_pictures_and_keeps_earlier_ones(compared):
     wanted = [name for arm in ARMS for number in ("", ".1") for name in files_of(arm, number)]
-    assert files_in(compared[0]) == sorted([*wanted, "vae_strip.png", "vae_strip.1.png"])
+    strips = [f"vae_logwithoutPruning{number}_strip.png" for number in ("", ".1")]
+    assert files_in(compared[0]) == sorted(wanted + strips)
 
 
 def test_every_picture_opens_and_shows_something(compared):
     folder = os.path.join(str(compared[0]), "logs", "Digits")
     seen = {name: matplotlib.image.imread(os.path.join(folder, name)) for name in files_in(compared[0])
             if name.endswith(".png")}
-    assert len(seen) == 24
+    assert len(seen) == 28
     for name, picture in seen.items():
         assert picture.std() > 0.1 and min(picture.shape[:2]) > 300, name
     # Removal changes what is reconstructed; nothing is drawn twice.
@@ -391,7 +391,7 @@ def test_an_arm_trains_alone_as_it_does_in_the_comparison(drive, tmp_path, few_d
         drawn.clear()
         status, _, err = drive(*TINY, "--pruning", arm)
         assert (status, err) == (0, "")
-        assert sorted(drawn) == sorted([*files_of(arm)[2:], "vae_strip.png"])
+        assert sorted(drawn) == sorted(files_of(arm, moments=[*MOMENTS[arm], "strip"])[2:])
         alone = log_of(tmp_path, arm)
         assert alone.header["pruning"] == arm and alone.batches == in_comparison.batches
         assert [line[:4] for line in alone.rounds] == [line[:4] for line in in_comparison.rounds]
@@ -412,7 +412,7 @@ def test_celeba_is_trained_on_in_colour(drive, tmp_path, tiny_celeba, drawn):
     assert log.summary["widths"] == [9, 12, 12, 9] and len(log.epochs) == 4
     saved = torch.load(runlog.network_path(log.path), weights_only=True)
     assert tuple(saved["network"]["image_shape"]) == (3, 64, 64)
-    face = np.array(drawn["vae_strip.png"].axes[0].images[0].get_array())[2:66, 2:66]
+    face = np.array(drawn["vae_logwithoutPruning_strip.png"].axes[0].images[0].get_array())[2:66, 2:66]
     assert face[60, 30, 0] > face[5, 30, 0] + 0.5 and face[30, 60, 1] > face[30, 5, 1] + 0.4  # red down, green across
 
 
@@ -445,7 +445,8 @@ def test_a_full_disk_while_a_picture_is_drawn_is_one_line(drive, tmp_path, few_d
     (tmp_path / "logs" / "Digits" / "vae_logwithoutPruning_end.png.part").symlink_to("/dev/full")
     status, _, err = drive(*SHORT)
     assert status == 2 and re.search("vae_logwithoutPruning_end.png: .*No space left on device", one_line(err))
-    assert files_in(tmp_path) == ["vae_logwithoutPruning.txt"] and len(log_of(tmp_path, "none").epochs) == 1
+    assert files_in(tmp_path) == ["vae_logwithoutPruning.pt", "vae_logwithoutPruning.txt"]
+    assert log_of(tmp_path, "none").summary["epochs"] == 1
 
 
 @pytest.mark.parametrize("blocked", ["logs", "logs/Digits"])
@@ -466,7 +467,7 @@ def test_a_terminal_is_asked_until_the_answer_is_a_data_set_and_shows_a_bar(tmp_
     assert status == 0, screen
     assert "'6' is no data set; expected a number from 0 to 5" in screen and re.search(r"^  5  CelebA$", screen, re.M)
     assert re.search(r"none 1/1 12-16-16-12: +\d+%\|", screen) and "Traceback" not in screen
-    assert files_in(tmp_path) == sorted([*files_of("none"), "vae_strip.png"])
+    assert files_in(tmp_path) == sorted(files_of("none", moments=["end", "strip"]))
 
 
 def test_ctrl_c_in_training_keeps_every_finished_epoch(tmp_path, program):
