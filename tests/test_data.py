@@ -1,5 +1,7 @@
 """What data.load returns: the pixels and labels of the files, whole or refused in one clear line."""
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
@@ -308,6 +310,21 @@ def test_a_full_disk_while_faces_are_written_is_one_line(tmp_path, celeba):
     os.symlink("/dev/full", path + ".part")
     assert refusal(tmp_path, "CelebA") == f"{path}: could not be written (No space left on device)"
     assert made(celeba) == []
+
+
+def test_two_runs_at_once_decode_the_faces_once(tmp_path, celeba, monkeypatch):
+    pytest.importorskip("fcntl")
+    written, write = [], data.write_faces
+
+    def write_slowly(path, dataset):
+        written.append(os.path.basename(path))
+        time.sleep(0.2)  # long enough for the other run to look for the file
+        write(path, dataset)
+    monkeypatch.setattr(data, "write_faces", write_slowly)
+    with ThreadPoolExecutor() as runs:
+        first, second = runs.map(lambda _: load(tmp_path, "CelebA"), range(2))
+    assert sorted(written) == ["test_64x64.npy", "train_64x64.npy"]
+    assert torch.equal(first.train.images, second.train.images) and first.train.images.any()
 
 
 # ---- holdout ----
