@@ -17,7 +17,7 @@ test: .venv/ready
 lint: .venv/ready
 	$(VENV) -m pip install --quiet ruff vermin
 	$(VENV) -m ruff check .
-	.venv/bin/vermin --target=3.7- --violations --no-tips --eval-annotations *.py tests
+	.venv/bin/vermin --target=3.7- --violations --no-tips --eval-annotations *.py benchmarks reports tests
 
 .venv/ready: requirements.txt
 	$(PYTHON) -m venv .venv

@@ -40,7 +40,7 @@ Round = namedtuple("Round", "number epoch before after time")      # before and 
 RunLog = namedtuple("RunLog", "path header batches epochs rounds summary")
 
 
-class LogError(ValueError):
+class LogError(UserError):
     """A log that cannot be read; the message names the file, the line and what was expected."""
 
 

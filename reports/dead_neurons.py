@@ -1,0 +1,57 @@
+"""Count the hidden neurons of saved networks that are never active on the training set, a group each.
+
+    python reports/dead_neurons.py logs/FashionMNIST/vae_log*.pt
+
+The log beside a network says which data set it was trained on. For a VAE the variances of the posterior means over the
+test set, which decide on active units, are printed too, the largest first.
+"""
+import argparse
+import os
+import sys
+
+import torch
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import config  # noqa: E402
+import data  # noqa: E402
+import models  # noqa: E402
+import ranking  # noqa: E402
+import runlog  # noqa: E402
+
+
+def main():
+    parser = config.Parser(description=__doc__.splitlines()[0])
+    parser.add_argument("networks", nargs="+", help=".pt files of driver.py and vae.py")
+    parser.add_argument("--dataset-folder", help="where the data sets are (now: as in the log)")
+    arguments = parser.parse_args()
+    loaded = {}
+    for path in arguments.networks:
+        header = argparse.Namespace(**runlog.parse_log(os.path.splitext(path)[0] + ".txt").header)
+        header.dataset_folder = arguments.dataset_folder or header.dataset_folder
+        saved = torch.load(path, weights_only=True)
+        vae = "latent" in saved["network"]
+        model = models.VAE(**saved["network"]) if vae else models.build(**saved["network"])
+        model.load_state_dict(saved["weights"])
+        if (header.dataset, vae) not in loaded:
+            scale = (0, 1) if vae else (header.mean, header.std)
+            loaded[header.dataset, vae] = data.load(header, torch.device("cpu"), *scale)
+        print(f"{path}: {describe(model, loaded[header.dataset, vae], vae)}", flush=True)
+
+
+@torch.no_grad()
+def describe(model, dataset, vae):
+    groups = model.groups()
+    active = [torch.zeros(width, dtype=torch.bool) for width in models.widths(model)]
+    for blocks in ranking.activations(model, groups, dataset.train.image_batches()):
+        for seen, a in zip(active, blocks):
+            seen |= (a > 0).any(0)
+    text = "never active: " + ", ".join(f"{int((~seen).sum())} of {len(seen)}" for seen in active)
+    if vae:
+        means = torch.cat([model.encode(images)[0] for images in dataset.test.image_batches()])
+        variances = means.var(0, unbiased=False).sort(descending=True).values
+        text += "; variances " + " ".join(f"{variance:.3f}" for variance in variances.tolist())
+    return text
+
+
+if __name__ == "__main__":
+    config.run_command(main)
