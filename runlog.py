@@ -92,6 +92,8 @@ def parse_round(log, number, epoch, measures):
     *changes, time = measures.split(", ")
     before = parse_measures(", ".join(change.split(" => ")[0] for change in changes))
     after = parse_measures(", ".join(name + " " + change.split(" => ")[1] for name, change in zip(before, changes)))
+    if len(before) < len(changes) or before.keys() != after.keys():
+        raise ValueError("a round has every measure once before and once after")
     log.rounds.append(Round(int(number), int(epoch), before, after, parse_measures(time)["time"]))
 
 

@@ -17,8 +17,10 @@ def measures_of(log):
 
 def lacks(log):
     """What a table needs and this log does not say; a finished run of this suite says all of it."""
-    return ([name for name in HEADER if name not in log.header]
-            + [name for name in ["neurons", "parameters", *measures_of(log)] if name not in log.summary])
+    measures = measures_of(log)
+    return ([name for name in HEADER if not isinstance(log.header.get(name), (int, float, str))]
+            + [name for name in ["neurons", "parameters", *measures] if name not in log.summary]
+            + [measures[0] for entry in log.rounds if measures[0] not in entry.before])
 
 
 def tables(logs):
@@ -67,7 +69,7 @@ def table(arms, differing):
     header, program = first.header, "driver.py" if "accuracy" in main else "vae.py"
     title = (f"{header['dataset']}, {program}, {header['total_epochs']} epochs; after epoch "
              f"{header['initial_iterations']} and every {header['increment']} epochs a round of "
-             f"{header['prune_percent']:g} %")
+             f"{header['prune_percent']} %")
     return "; ".join([title, *differing]) + "\n\n" + "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 

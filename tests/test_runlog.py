@@ -160,7 +160,8 @@ def test_a_letter_in_the_place_of_a_digit_is_named(parse, number, kind):
     ", Batch: 10, Loss: 2.0", "Epoch: 1, Batch: 1" + BATCH.strip(), BATCH.strip() * 2,
     "After epoch 1: test accuracy 50%", "After epoch 1: test accuracy , time 0.3 s", "After epoch 1: time 0.3 s, ",
     "Round 1 after epoch 1: widths 50-30 => 45-27", "Round 1 after epoch 1: widths 50-30 45-27, time 0.1 s",
-    "Round 1 after epoch 1: widths 0-0 => 0-0, time 0.1 s", "# hidden_widths = 'x'", "# hidden_widths = [50, 0]",
+    "Round 1 after epoch 1: widths 0-0 => 0-0, time 0.1 s", "Round 1 after epoch 1: widths 9 => 8 8, time 0.1 s",
+    "Round 1 after epoch 1: widths 9 => 8, widths 9 => 8, time 0.1 s", "# hidden_widths = 'x'", "# hidden_widths = [50, 0]",
     "Summary: epochs 1", "Summary: ",
     "# seed = ", "# seed = 30 30", "# seed = seed", "# seed = {[1]: 2}", "# seed = " + "(" * 500])
 def test_a_broken_line_is_named(parse, broken, ending):

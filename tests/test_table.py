@@ -103,7 +103,7 @@ def test_runs_of_other_settings_have_a_table_of_their_own(write, run):
     assert [(table[0][4], table[2][4]) for table in tables] == [("test accuracy", "95.00"),
                                                                 ("held-out accuracy", "80.00")]
     assert run.titles[-2:] == [
-        f"MNIST, driver.py, 2 epochs; after epoch 1 and every 1 epochs a round of 10 %; momentum {momentum}; "
+        f"MNIST, driver.py, 2 epochs; after epoch 1 and every 1 epochs a round of 10.0 %; momentum {momentum}; "
         f"holdout {holdout}" for momentum, holdout in ((0.5, 0), (0.9, 5))]
 
 
@@ -119,6 +119,8 @@ def test_two_logs_of_one_arm_and_seed_are_refused(write, run, tmp_path):
     (log_text("none", 2, 80.0).split("Summary")[0], "neurons"),
     (log_text("none", 2, 80.0).replace("test accuracy 80%, time 99", "time 99"), "test accuracy"),
     (log_text("none", 2, 80.0).replace("# pruning", "# Pruning"), "pruning"),
+    (log_text("none", 2, 80.0).replace("# seed = 2", "# seed = [2]"), "seed"),
+    (log_text("random", 2, 80.0).replace("test accuracy 80% =>", "test loss 80 =>"), "test accuracy"),
     ("Epoch: 1, Batch: 0, Loss: 2.5, Accuracy: 11.5%\n", "dataset"),
 ])
 def test_what_is_no_finished_run_is_named_and_left_out(write, run, tmp_path, text, missing):
