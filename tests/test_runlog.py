@@ -161,8 +161,8 @@ def test_a_letter_in_the_place_of_a_digit_is_named(parse, number, kind):
     "After epoch 1: test accuracy 50%", "After epoch 1: test accuracy , time 0.3 s", "After epoch 1: time 0.3 s, ",
     "Round 1 after epoch 1: widths 50-30 => 45-27", "Round 1 after epoch 1: widths 50-30 45-27, time 0.1 s",
     "Round 1 after epoch 1: widths 0-0 => 0-0, time 0.1 s", "Round 1 after epoch 1: widths 9 => 8 8, time 0.1 s",
-    "Round 1 after epoch 1: widths 9 => 8, widths 9 => 8, time 0.1 s", "# hidden_widths = 'x'", "# hidden_widths = [50, 0]",
-    "Summary: epochs 1", "Summary: ",
+    "Round 1 after epoch 1: widths 9 => 8, widths 9 => 8, time 0.1 s",
+    "# hidden_widths = 'x'", "# hidden_widths = [50, 0]", "Summary: epochs 1", "Summary: ",
     "# seed = ", "# seed = 30 30", "# seed = seed", "# seed = {[1]: 2}", "# seed = " + "(" * 500])
 def test_a_broken_line_is_named(parse, broken, ending):
     assert_line_is_named(parse, BATCH + broken + ending, 2)
