@@ -37,9 +37,9 @@ def tables(logs):
         if twin is not log:
             raise UserError(f"{twin.path} and {log.path} are of one arm and one seed; leave one out")
     for settings, arms in experiments.items():
-        others = [other for other in experiments if dict(other).keys() == dict(settings).keys()]
+        others = [dict(other) for other in experiments if dict(other)["dataset"] == dict(settings)["dataset"]]
         differing = [f"{name} {value}" for name, value in settings
-                     if name not in HEADER and any(dict(other)[name] != value for other in others)]
+                     if name not in HEADER and any(other.get(name, value) != value for other in others)]
         yield table(arms, differing)
 
 
