@@ -36,8 +36,8 @@ SETTINGS = {
 
 SCHEDULE = ["total_epochs", "initial_iterations", "increment"]  # each program has these of its own
 
-# Every name that a data set's table holds: for both programs, for driver.py and for vae.py.
-COMMON_TABLE = {
+# Every name that a data set's table holds, for driver.py and for vae.py.
+CLASSIFIER_TABLE = {
     "hidden_widths": Setting(list, "a list of at least one width, each 1 to 8192",
                              lambda widths: widths and 1 <= min(widths) <= max(widths) <= 8192,
                              "neurons of each hidden layer, written 50-30"),
@@ -45,21 +45,19 @@ COMMON_TABLE = {
                            lambda widths: len(widths) <= 4 and all(1 <= width <= 4096 for width in widths),
                            "filters of each convolution, written 16-32, - for none"),
     "batch_size": Setting(int, "1 to 1000000", lambda n: 1 <= n <= 10 ** 6, "images a step"),
-    "learning_rate": Setting(float, "above 0, at most 1e38", lambda x: 0 < x <= 1e38, "step size of the optimizer"),
-}
-CLASSIFIER_TABLE = {
-    **COMMON_TABLE,
+    "learning_rate": Setting(float, "above 0, at most 1e38", lambda x: 0 < x <= 1e38, "step size of SGD"),
     "momentum": Setting(float, "0 to below 1", lambda x: 0 <= x < 1, "momentum of SGD"),
     "mean": Setting(float, "a number", lambda x: abs(x) < float("inf"), "pixels become (pixel - mean) / std"),
     "std": Setting(float, "above 0", lambda x: 0 < x < float("inf"), "pixels become (pixel - mean) / std"),
 }
 VAE_TABLE = {
-    **COMMON_TABLE,
     "hidden_widths": Setting(list, "a list of 2, 4, 6 ... widths, each 1 to 8192",
                              lambda widths: widths and len(widths) % 2 == 0 and 1 <= min(widths) <= max(widths) <= 8192,
                              "neurons of the encoder's hidden layers, then the decoder's, written 256-512-512-256"),
-    "conv_widths": COMMON_TABLE["conv_widths"]._replace(
-        meaning="filters of each convolution, which halves the image; the decoder mirrors them; written 16-32"),
+    "conv_widths": CLASSIFIER_TABLE["conv_widths"]._replace(
+        meaning="filters of each convolution, which halves the image; mirrored in the decoder; written 16-32, - for "
+                "none"),
+    "batch_size": CLASSIFIER_TABLE["batch_size"],
     # Adam's first step is up to 10 times the rate.
     "learning_rate": Setting(float, "above 0, at most 1e37", lambda x: 0 < x <= 1e37, "step size of Adam"),
     "latent": Setting(int, "1 to 8192", lambda n: 1 <= n <= 8192, "dimensions of the latent"),

@@ -20,7 +20,7 @@ import os
 import re
 from collections import namedtuple
 
-from config import UserError
+from config import CLASSIFIER, UserError
 
 try:
     import fcntl
@@ -202,7 +202,7 @@ def clock(batches):
 
 # ---- the files ----
 
-def log_path(folder, dataset, arm, prefix="training_log"):
+def log_path(folder, dataset, arm, prefix=CLASSIFIER.log):
     """`logs/MNIST/training_logwithPruning.txt` for the arm "contribution" on MNIST; prefix: config.Program.log."""
     return os.path.join(folder, dataset, f"{prefix}{FILE_WORDS.get(arm, arm + 'Pruning')}.txt")
 

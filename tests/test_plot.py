@@ -11,7 +11,6 @@ import pytest
 from conftest import type_at_terminal
 from matplotlib import pyplot
 
-import config
 import plot
 import runlog
 
@@ -89,18 +88,11 @@ def write_arms(write):
 
 
 @pytest.fixture
-def run(monkeypatch, tmp_path, capsys):
+def run(drive):
     """Run plot.py's main in this process and in tmp_path: (exit status, lines of stdout, lines of stderr)."""
     def run(*arguments):
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["plot.py", *arguments])
-        status = 0
-        try:
-            config.run_command(plot.main)
-        except SystemExit as end:
-            status = end.code
-        captured = capsys.readouterr()
-        return status, captured.out.splitlines(), captured.err.splitlines()
+        status, out, err = drive(*arguments, program="plot.py")
+        return status, out.splitlines(), err.splitlines()
     return run
 
 

@@ -4,8 +4,6 @@ import sys
 
 import pytest
 
-import config
-import plot
 import runlog
 
 WORDS = {"none": "without pruning", "contribution": "contribution-based pruning", "random": "randomised pruning"}
@@ -41,21 +39,15 @@ def write(tmp_path):
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
-    """The exit status, the tables as lists of rows, and stderr of plot.py --table."""
+def run(drive):
+    """The exit status, the tables as lists of rows, and stderr of plot.py --table; `run.titles` grows."""
     def run(*paths):
-        monkeypatch.setattr(sys, "argv", ["plot.py", "--table", *paths])
-        status = 0
-        try:
-            config.run_command(plot.main)
-        except SystemExit as end:
-            status = end.code
-        captured = capsys.readouterr()
-        lines = [line for line in captured.out.splitlines() if "left out" not in line]
-        texts = ("\n".join(lines)).split("MNIST, ")[1:]
+        status, out, err = drive("--table", *paths, program="plot.py")
+        lines = [line for line in out.splitlines() if "left out" not in line]
+        texts = "\n".join(lines).split("MNIST, ")[1:]
         titles.extend("MNIST, " + text.splitlines()[0] for text in texts)
         return status, [[[cell.strip() for cell in line[1:-1].split("|")] for line in text.splitlines()
-                         if line.startswith("|")] for text in texts], captured.err
+                         if line.startswith("|")] for text in texts], err
     titles = run.titles = []
     return run
 

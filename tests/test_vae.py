@@ -449,17 +449,6 @@ def test_a_full_disk_while_a_picture_is_drawn_is_one_line(drive, tmp_path, few_d
     assert log_of(tmp_path, "none").summary["epochs"] == 1
 
 
-@pytest.mark.parametrize("blocked", ["logs", "logs/Digits"])
-def test_a_log_folder_that_cannot_be_made_stops_the_run_before_training(
-        drive, tmp_path, few_digits, monkeypatch, blocked):
-    (tmp_path / blocked).parent.mkdir(exist_ok=True)
-    (tmp_path / blocked).write_text("a file")
-    monkeypatch.setattr(training, "train", lambda *arguments: pytest.fail("trained"))
-    status, _, err = drive(*TINY)
-    assert status == 2 and blocked in one_line(err)
-    assert (tmp_path / blocked).read_text() == "a file"
-
-
 # ---- its own process ----
 
 def test_a_terminal_is_asked_until_the_answer_is_a_data_set_and_shows_a_bar(tmp_path, program):
