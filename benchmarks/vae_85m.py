@@ -16,8 +16,10 @@ from torch import nn
 from torch.nn import functional
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import checkpoint  # noqa: E402
 import config  # noqa: E402
 import data  # noqa: E402
+import machine  # noqa: E402
 import models  # noqa: E402
 import ranking  # noqa: E402
 import training  # noqa: E402
@@ -69,7 +71,7 @@ def our_epoch(dataset):
     task = training.Task(dataset, lambda model, images, labels: vae.negative_elbo(model, images, 1.0), None, None)
     settings = argparse.Namespace(seed=30, batch_size=BATCH, learning_rate=1e-3)
     bar = training.tqdm(disable=True)
-    return run, lambda: training.train_epoch(run, task, settings, [], bar)
+    return run, lambda: training.train_epoch(run, task, settings, [], bar, checkpoint.Stop())
 
 
 def seconds(function):
@@ -85,7 +87,7 @@ def main():
     model, plain = plain_steps(images)
     run, ours = our_epoch(data.Dataset(split, one, 0))
     assert models.count_parameters(model) == models.count_parameters(run.model) == 85183619
-    print(f"{training.processor_name()}, torch {torch.__version__}, {torch.get_num_threads()} threads, batch {BATCH}")
+    print(f"{machine.processor_name()}, torch {torch.__version__}, {torch.get_num_threads()} threads, batch {BATCH}")
     for warm_up in (plain, ours):
         warm_up()
     times = [(seconds(plain) / STEPS, seconds(ours) / STEPS) for _ in range(5)]

@@ -104,6 +104,14 @@ def test_contribution_equals_the_triple_loop(case, lambdas):
     torch.testing.assert_close(scores_of(weights, blocks, options(*lambdas)), expected, rtol=1e-12, atol=0)
 
 
+@pytest.mark.parametrize("cached", [1, 12, 20], ids="room for {}".format)
+def test_the_maximum_does_not_depend_on_how_many_neurons_the_cache_holds(cached, monkeypatch):
+    weights, blocks = CASES["consumers of several sizes"]  # 8 neurons, in blocks of 1 to 6
+    expected = scores_of(weights, blocks, options(0.5, 0.5))
+    monkeypatch.setattr(ranking, "CACHED", cached)
+    assert torch.equal(scores_of(weights, blocks, options(0.5, 0.5)), expected)
+
+
 @pytest.mark.parametrize("case", ["consumers of several sizes", "dead neurons", "tiny", "one neuron left"])
 def test_average_contributions_sum_to_one_where_no_denominator_is_zero(case):
     weights, blocks = copy.deepcopy(CASES[case])

@@ -1,0 +1,98 @@
+"""How the times of an epoch and of a ranking grow with the width of the hidden layers and with the training images.
+
+    python benchmarks/growth.py
+
+Networks 784-w-w-10 and 784-50-30-10 with the values of constants.py for MNIST, random images; wide networks take few
+images and are scaled. Writes growth.png beside this file, and prints the exponents: the slope of the least-squares line
+through the larger half of the points, both axes logarithmic. Under two minutes on 2 cores.
+"""
+import os
+import statistics
+
+import numpy as np
+import pruned
+import side_by_side
+from matplotlib.figure import Figure
+
+import driver
+import ranking
+
+SHAPE, EPOCH = (28, 28, 1), 60000
+WIDTHS = [50, 128, 256, 512, 1024, 2048, 4096, 8192]
+SAMPLES = [1000, 2000, 4000, 8000, 15000, 30000, 60000]
+STYLES = {"training epoch": ("#0072B2", "s"), "ranking": ("#E69F00", "^")}  # as in plot.py, for the colour-blind
+
+
+def rows():
+    by_width, products = {}, []
+    for width in WIDTHS:
+        images = max(1000, min(20000, 4000000 // width // 1000 * 1000))
+        prepared = prepare(images, width, width)
+        by_width[width] = [EPOCH / images * took for took in measure(prepared)]
+        products.append(pruned.multiply_adds(prepared)[0])
+    by_samples = {images: measure(prepare(images)) for images in SAMPLES}
+    draw(by_width, by_samples)
+    for position, what in enumerate(STYLES):
+        values = [times[position] for times in by_width.values()]
+        yield row(f"{what}, 784-w-w-10, w = {{}}: time grows as", "w", WIDTHS, values,
+                  f"its multiply-adds: w^{exponent(WIDTHS, products):.2f}")
+        values = [times[position] for times in by_samples.values()]
+        yield row(f"{what}, 784-50-30-10, n = {{}} images: time grows as", "n", SAMPLES, values,
+                  "its multiply-adds: n^1")
+
+
+def row(what, name, sizes, values, theirs):
+    few = larger_half(sizes)
+    return side_by_side.Row(what.format(f"{few[0]:,} to {few[-1]:,}"), f"{name}^{exponent(sizes, values):.2f}", theirs,
+                            "", "")
+
+
+def prepare(images, *widths):
+    flags = ["--hidden-widths", "-".join(map(str, widths))] if widths else []
+    return pruned.prepare(driver, SHAPE, images, "--dataset", "MNIST", *flags)
+
+
+def measure(prepared):
+    """The median seconds of an epoch and of a ranking."""
+    settings, run, task = prepared
+    options = ranking.Options(settings.lambda_average, settings.lambda_max, None)
+
+    def rank():
+        ranking.survivors(run.model, task.data.train.image_batches, "contribution", options, settings.prune_percent)
+    return [statistics.median(times) for times in pruned.in_turn(pruned.epoch(prepared), rank)]
+
+
+def larger_half(values):
+    return values[len(values) // 2:]
+
+
+def exponent(sizes, values):
+    return np.polyfit(np.log(larger_half(sizes)), np.log(larger_half(values)), 1)[0]
+
+
+def draw(by_width, by_samples):
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    draw_panel(left, by_width, "w", f"time for {EPOCH:,} images (s)")
+    left.set(xlabel="neurons a hidden layer, $w$", title="784-$w$-$w$-10")
+    draw_panel(right, by_samples, "n", "time (s)")
+    right.set(xlabel="training images, $n$", title="784-50-30-10")
+    figure.suptitle(side_by_side.setting(), fontsize="small")
+    figure.savefig(os.path.join(os.path.dirname(os.path.abspath(__file__)), "growth.png"), dpi=200,
+                   metadata={"Software": None})
+
+
+def draw_panel(axes, times, name, label):
+    sizes = list(times)
+    for (what, (colour, marker)), values in zip(STYLES.items(), zip(*times.values())):
+        axes.loglog(sizes, values, color=colour, marker=marker,
+                    label=f"{what}, grows as ${name}^{{{exponent(sizes, values):.2f}}}$")
+    axes.set_ylabel(label)
+    axes.set_xticks(sizes, [f"{size:,}" for size in sizes], rotation=45)
+    axes.minorticks_off()
+    axes.grid(color="0.9")
+    axes.legend(frameon=False)
+
+
+if __name__ == "__main__":
+    side_by_side.main(rows)

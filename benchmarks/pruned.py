@@ -1,0 +1,146 @@
+"""What an epoch costs before the first and after the last round, beside the parameters and the multiply-adds.
+
+    python benchmarks/pruned.py
+
+Networks, values and schedules are those of constants.py, the images random. Timed in turn with before and after is what
+no pruning can save: the epoch of a network with one neuron a hidden layer left, of which the fixed cost of a step and
+the reading of the images are shown. About a minute on 2 cores.
+"""
+import itertools
+import math
+import statistics
+import sys
+from collections import namedtuple
+from unittest import mock
+
+import side_by_side  # puts the suite's folder on the path
+import torch
+from torch import nn
+
+import checkpoint
+import comparison
+import data
+import driver
+import models
+import ranking
+import training
+import vae
+
+# name: in the table; program, dataset: what trains on what; shape: (height, width, channels) of an image; images: of an
+# epoch; timed: so many of them are.
+Case = namedtuple("Case", "name program dataset shape images timed")
+CASES = [Case("MNIST", driver, "MNIST", (28, 28, 1), 60000, 60000),
+         Case("CIFAR-10", driver, "CIFAR10", (32, 32, 3), 50000, 5120),
+         Case("VAE of MNIST", vae, "MNIST", (28, 28, 1), 60000, 2560),
+         Case("VAE of CIFAR-10", vae, "CIFAR10", (32, 32, 3), 50000, 2560)]
+
+Prepared = namedtuple("Prepared", "settings run task")
+
+
+def prepare(program, shape, count, *flags):
+    """What a program trains with these flags, as it makes it itself, on `count` random images; one image to test on."""
+    def load(settings, device, mean, std):
+        return data.Dataset(*(data.Split(torch.randint(256, (number, *shape), dtype=torch.uint8),
+                                         torch.randint(10, (number,)), device, mean, std) for number in (count, 1)), 10)
+
+    with mock.patch.object(sys, "argv", [program.__name__ + ".py", *flags]), mock.patch.object(data, "load", load), \
+            mock.patch.object(comparison, "compare") as compare:
+        program.main()
+    settings, _, run, task, _ = compare.call_args[0]
+    return Prepared(settings, run, task)
+
+
+def epoch(prepared):
+    """A function that trains an epoch, as the programs do."""
+    bar = training.tqdm(disable=True)
+    return lambda: training.train_epoch(prepared.run, prepared.task, prepared.settings, [], bar, checkpoint.Stop())
+
+
+def prune(prepared, widths):
+    """Leave only so many neurons in each hidden layer."""
+    for group, width in zip(prepared.run.model.groups(), widths):
+        models.remove(group, torch.arange(width), prepared.run.optimizer)
+
+
+def last_widths(prepared):
+    """The neurons that the schedule of these settings leaves in each layer."""
+    widths = models.widths(prepared.run.model)
+    for _ in training.rounds(prepared.settings):
+        widths = [ranking.staying(width, prepared.settings.prune_percent) for width in widths]
+    return widths
+
+
+@torch.no_grad()
+def multiply_adds(prepared):
+    """Those of one image's forward pass, and those among them of convolutions, where a kernel's parts beyond the border
+    count too."""
+    counts = {nn.Linear: 0, nn.Conv2d: 0, nn.ConvTranspose2d: 0}
+
+    def count(layer, inputs, output):
+        # Each number that comes out is a product with a part of the weight; of a transposed convolution, each that
+        # goes in meets one.
+        numbers = inputs[0] if isinstance(layer, nn.ConvTranspose2d) else output
+        counts[type(layer)] += numbers.numel() * layer.weight[0].numel()
+
+    model = prepared.run.model
+    hooks = [layer.register_forward_hook(count) for layer in model.modules() if type(layer) in counts]
+    model(next(prepared.task.data.test.image_batches()))
+    for hook in hooks:
+        hook.remove()
+    return sum(counts.values()), sum(counts.values()) - counts[nn.Linear]
+
+
+def in_turn(*functions):
+    """The seconds of each of the functions, called in turn after a call to warm up: a list a function."""
+    rounds = [[side_by_side.seconds(function) for function in functions] for _ in range(1 + side_by_side.REPEATS)]
+    return list(zip(*rounds[1:]))
+
+
+def rows():
+    for case in CASES:
+        yield from rows_of(case)
+
+
+def rows_of(case):
+    def fresh(count=case.timed, *flags):
+        return prepare(case.program, case.shape, count, "--dataset", case.dataset, *flags)
+
+    def read():
+        for _ in train.batches(batch_size, order):
+            pass
+
+    before, after, least = fresh(), fresh(), fresh()
+    batch_size, train = before.settings.batch_size, before.task.data.train
+    order = torch.randperm(case.timed).to(train.labels.device)
+    steps = math.ceil(case.timed / batch_size)
+    of_one_image = fresh(steps, "--batch-size", "1")
+    prune(after, last_widths(before))
+    for prepared in (least, of_one_image):
+        prune(prepared, itertools.repeat(1))
+    times = in_turn(*map(epoch, (before, after, least, of_one_image)), read)
+    was, now, rest, fixed, reading = (case.images / case.timed * statistics.median(some) for some in times)
+    gain = statistics.median(earlier / later for earlier, later in zip(*times[:2]))
+
+    widths = ["-".join(map(str, models.widths(prepared.run.model))) for prepared in (before, after)]
+    scaled = "" if case.timed == case.images else f", scaled from {case.timed:,}"
+    yield side_by_side.Row(f"{case.name}, {' => '.join(widths)}: epoch after the last round against before the first, "
+                           f"{case.images:,} images{scaled}",
+                           side_by_side.duration(now), side_by_side.duration(was), gain, "")
+    less, more = (models.count_parameters(prepared.run.model) for prepared in (after, before))
+    yield side_by_side.Row(f"{case.name}: parameters", f"{less:,}", f"{more:,}", more / less, "")
+    (less, _), (more, convolutions) = map(multiply_adds, (after, before))
+    yield side_by_side.Row(f"{case.name}: multiply-adds of an image's forward pass", f"{less:,}", f"{more:,}",
+                           more / less, "")
+
+    work = f"convolutions and the like {{:.0%}} ({convolutions / more:.0%} of the multiply-adds)"
+    work = (work if convolutions else "first and last layer {:.0%}").format(max(0, rest - fixed - reading) / was)
+    verdict = "" if gain > 1.05 else "fewer neurons do not mean less time here; "
+    yield side_by_side.Row(
+        f"{case.name}: {verdict}with 1 neuron a hidden layer there would be left of the epoch before {rest / was:.0%}, "
+        f"which no pruning saves: what {steps * case.images // case.timed:,} steps of 1 image take {fixed / was:.0%}, "
+        f"reading images {reading / was:.0%}, {work}",
+        side_by_side.duration(rest), side_by_side.duration(was), was / rest, "")
+
+
+if __name__ == "__main__":
+    side_by_side.main(rows)

@@ -1,0 +1,153 @@
+"""The ranking against the loop that published code has, a training epoch, its own matrix products; and its memory.
+
+    python benchmarks/rank.py
+
+On 60,000 random images of MNIST's shape for the network 784-50-30-10, and on random activations of the VAE's large
+groups. The loop takes 500 images and its time is scaled to 60,000. About a minute on 2 cores.
+"""
+import json
+import subprocess
+import sys
+
+import side_by_side  # puts the suite's folder on the path
+import torch
+from side_by_side import duration
+from torch import nn
+
+# isort: split
+import data
+import driver
+import models
+import ranking
+import training
+
+IMAGES, LOOPED, BATCH = 60000, 500, 100
+VAE_IMAGES = 10000
+AVERAGE, MAXIMUM = ranking.Options(1.0, 0.0, None), ranking.Options(0.0, 1.0, None)
+
+
+def random_split():
+    pixels = torch.randint(256, (IMAGES, 28, 28, 1), dtype=torch.uint8)
+    return data.Split(pixels, torch.randint(10, (IMAGES,)), "cpu", 0.5, 0.5)
+
+
+@torch.no_grad()
+def by_loop(weights, activations, is_maximum):
+    """C_avg or C_max as published code computes it: image by image and consumer by consumer, all neurons at once."""
+    scores = torch.zeros(weights.shape[1])
+    for passed in activations:
+        for row in weights:
+            products = (row * passed).abs()
+            total = products.sum()
+            if total > 0:
+                shares = products / total
+                scores = torch.maximum(scores, shares) if is_maximum else scores + shares
+    return scores if is_maximum else scores / (len(activations) * len(weights))
+
+
+def rows():
+    torch.manual_seed(30)
+    split, network = random_split(), models.FeedForward(784, [50, 30], 10)
+    run = training.Run(network, torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9))
+    task = training.Task(None, driver.classify, None, None)
+
+    def epoch():
+        for images, labels in split.batches(BATCH, torch.randperm(IMAGES)):
+            training.step(run, task, images, labels)
+
+    def ranked(options):
+        return lambda: ranking.survivors(network, split.image_batches, "contribution", options, 10)
+
+    took, other, ratio = side_by_side.side_by_side(ranked(AVERAGE), epoch)
+    yield side_by_side.Row(f"784-50-30-10, {IMAGES} images: C_avg with its forward passes, and a training epoch in "
+                           f"batches of {BATCH}", duration(took), duration(other), ratio, "> 1")
+    for name, options, wanted in (("C_avg", AVERAGE, ">= 300"), ("C_max", MAXIMUM, ">= 100")):
+        loop = checked_loop(network, split, options)
+        took, other, ratio = side_by_side.side_by_side(ranked(options), loop)
+        yield side_by_side.Row(f"{name} of them, and the naive loop, given its activations and scaled from {LOOPED}",
+                               duration(took), duration(other * IMAGES / LOOPED), ratio * IMAGES / LOOPED, wanted)
+    peak, added, size = measured_memory()
+    yield side_by_side.Row("C_max of them: most memory of the process but for the images; of it added by the ranking",
+                           f"{peak - size} MB; {added} MB", "", "", "< 1000 MB")
+    for neurons, consumers in ((2048, 4096), (4096, 2048)):
+        whole, bare = time_products(neurons, consumers)
+        yield side_by_side.Row(f"{neurons} neurons, {consumers} consumers, {VAE_IMAGES} images: C_avg, and its matrix "
+                               "products alone; ratio: their part", duration(whole), duration(bare), bare / whole, "")
+
+
+def checked_loop(network, split, options):
+    """A function that runs the loop over the first images for all groups, once its scores are those of the ranking."""
+    groups, images = network.groups(), next(split.batches(LOOPED))[0]
+    activations = next(ranking.activations(network, groups, [images]))
+
+    def loop():
+        return [by_loop(group.consumers[0].weight, a, options.lambda_max > 0)
+                for group, a in zip(groups, activations)]
+
+    for own, other in zip(ranking.contribution(groups, lambda: [activations], options), loop()):
+        torch.testing.assert_close(own.float(), other, rtol=1e-4, atol=0)
+    return loop
+
+
+def time_products(neurons, consumers):
+    """Seconds that C_avg takes, and seconds of its matrix products alone, in turn, a batch of 1000 each."""
+    group = models.NeuronGroup(nn.Linear(1, neurons), [nn.Linear(neurons, consumers, bias=False)])
+    activations = torch.randn(data.EVALUATION_BATCH, neurons).relu()
+    a, w = activations.double(), group.consumers[0].weight.detach().double().abs()
+    inverse = 1 / (a @ w.T)
+    bare = []
+
+    def products():
+        return a @ w.T, inverse.T @ a
+
+    def batches(count):
+        for _ in range(count):
+            bare.append(side_by_side.seconds(products))
+            yield [activations]
+
+    ranking.contribution([group], lambda: batches(1), AVERAGE)  # warms both up
+    bare.clear()
+    both = side_by_side.seconds(
+        lambda: ranking.contribution([group], lambda: batches(VAE_IMAGES // data.EVALUATION_BATCH), AVERAGE))
+    return both - sum(bare), sum(bare)
+
+
+# ---- memory ----
+
+def measured_memory():
+    """measure_memory() in a process of its own."""
+    return json.loads(subprocess.check_output([sys.executable, __file__, "memory"]))
+
+
+def measure_memory():
+    """MB: the most that the process held, how much more that is than before the ranking, and its images."""
+    split, network = random_split(), models.FeedForward(784, [50, 30], 10)
+    options = ranking.Options(0.5, 0.5, None)
+    peak, added = peak_memory(lambda: ranking.survivors(network, split.image_batches, "contribution", options, 10))
+    return round(peak), round(added), split.images.numel() // 10 ** 6
+
+
+def peak_memory(function):
+    """The most memory in MB that this process holds during a call, and how much more that is than before; on Linux.
+
+    Linux counts it anew where a 5 is written (proc(5)); resource.getrusage would say the most since the start, and of a
+    child also what its parent held when it started it.
+    """
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
+    before = status_megabytes("VmRSS")
+    function()
+    peak = status_megabytes("VmHWM")
+    return peak, peak - before
+
+
+def status_megabytes(field):
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) * 1024 / 1e6 for line in file if line.startswith(field + ":"))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["memory"]:
+        print(json.dumps(measure_memory()))
+    else:
+        side_by_side.main(rows)

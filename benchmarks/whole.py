@@ -1,0 +1,110 @@
+"""Whole processes on MNIST: the comparison of the three arms, and the start up to the first batch with what is in it.
+
+    python benchmarks/whole.py            MNIST in the dataset_folder of constants.py
+    python benchmarks/whole.py FOLDER     MNIST in FOLDER
+
+Nothing is downloaded. The comparison runs once, as constants.py stands; a start is the median of 5 fresh processes
+after one that warms the disk's cache. About 2 minutes on 2 cores.
+"""
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+import side_by_side  # puts the suite's folder on the path
+
+import config
+import data
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+END = "the process's end, after its last batch"
+
+# What a fresh process does: the imports of driver.py and of data.py in steps, then driver.py's main up to the end of
+# its first batch. It prints the seconds of every step, the first one from the moment that is given to it: perf_counter
+# is one clock for all processes.
+START = """
+import json, sys, time
+points = [("python itself", float(sys.argv.pop(1)))]
+
+def point(next_step):
+    points.append((next_step, time.perf_counter()))
+
+point("import torch, with numpy")
+import torch
+point("import torch._dynamo, which every optimizer and torchvision need")
+try:
+    import torch._dynamo
+except ImportError:  # before torch 2
+    pass
+point("import torchvision.datasets, besides")
+import torchvision.datasets
+point("import the rest: tqdm, matplotlib, the suite")
+import comparison, data, driver, training
+point("constants.py, flags, header with git's commit")
+
+def before(module, name, step):
+    function = getattr(module, name)
+
+    def marked(*arguments, **named):
+        point(step)
+        return function(*arguments, **named)
+    setattr(module, name, marked)
+
+def stop_after_one(*arguments, step=training.step):
+    step(*arguments)
+    point("")
+    print(json.dumps({step: later - began for (step, began), (_, later) in zip(points, points[1:])}))
+    sys.exit()
+
+before(data, "load", "checksums and loading of the data")
+before(driver.models, "build", "network and optimizer")
+before(comparison, "compare", "header printed, log, first checkpoint")
+before(training, "train_epoch", "first batch")
+training.step = stop_after_one
+driver.main()
+"""
+
+
+def rows():
+    given = sys.argv[1] if len(sys.argv) > 1 else config.load_constants()["dataset_folder"]
+    folder = os.path.abspath(given)
+    if not all(os.path.exists(os.path.join(folder, "MNIST", "raw", name)) for name in data.IDX_BYTES):
+        yield side_by_side.Row(f"the comparison of three arms, and the start: no MNIST in {given}", "", "", "", "")
+        return
+    flags = ["--dataset", "1", "--compare", "--dataset-folder", folder, "--log-folder"]
+    with tempfile.TemporaryDirectory() as logs:
+        took = run(["driver.py", *flags, logs])[0]
+        yield side_by_side.Row("MNIST, comparison of three arms, the whole process, run once",
+                               side_by_side.duration(took), "", "", "< 60 s")
+        starts = [start([*flags, os.path.join(logs, str(number))]) for number in range(1 + side_by_side.REPEATS)][1:]
+    medians = {step: statistics.median(times[step] for times in starts) for step in starts[0]}
+    end = medians.pop(END)
+    whole = statistics.median(sum(times.values()) - times[END] for times in starts)
+    yield side_by_side.Row("MNIST, start-up, from the command to the end of the first batch",
+                           side_by_side.duration(whole), "", "", "< 4 s")
+    for step, took in medians.items():
+        yield side_by_side.Row(f"of it: {step}", f"{side_by_side.duration(took)} ({took / whole:.1%})", "", "", "")
+    yield side_by_side.Row(END, side_by_side.duration(end), "", "", "")
+
+
+def start(flags):
+    """{step: its seconds} of a fresh process that ends after its first batch; the last step is its end."""
+    took, output = run(["-c", START, repr(time.perf_counter()), *flags])
+    steps = json.loads(output.splitlines()[-1])
+    return {**steps, END: took - sum(steps.values())}
+
+
+def run(arguments):
+    """The wall seconds of a Python process in the suite's folder, and what it wrote to its standard output."""
+    begun = time.perf_counter()
+    done = subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True)
+    if done.returncode:
+        sys.exit(done.stderr.decode(errors="replace"))
+    return time.perf_counter() - begun, done.stdout
+
+
+if __name__ == "__main__":
+    side_by_side.main(rows)
