@@ -10,7 +10,7 @@ demo: .venv/ready
 	$(VENV) plot.py logs/Digits
 
 test: .venv/ready
-	$(VENV) -m pip install --quiet scipy
+	$(VENV) -m pip install --quiet scipy hypothesis
 	$(VENV) -m pytest tests
 
 # The code keeps to what Python 3.7 understands.

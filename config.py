@@ -7,6 +7,7 @@ import argparse
 import difflib
 import importlib
 import os
+import signal
 import sys
 from collections import namedtuple
 
@@ -25,13 +26,18 @@ SETTINGS = {
                              "percent of a layer's present neurons that a round removes"),
     "lambda_average": Setting(float, "0 or more", lambda x: 0 <= x < float("inf"), "weight of C_avg in the score"),
     "lambda_max": Setting(float, "0 or more", lambda x: 0 <= x < float("inf"), "weight of C_max in the score"),
+    "checkpoint_every": Setting(int, "1 or more", lambda n: n >= 1,
+                                "epochs between two checkpoints; there is one after every round and at the end too"),
     "seed": Setting(int, "0 to 4294967295", lambda n: 0 <= n < 2 ** 32,
                     "fixes first weights, batches, sampled latents and random ranking"),
     "device": Setting(str, "auto, cpu, cuda or mps", lambda s: s in ("auto", "cpu", "cuda", "mps"), "where to train"),
+    "deterministic": Setting(bool, "True or False", lambda choice: True,
+                             "the same bits at every run on the same machine; False may be faster on a GPU"),
     "holdout": Setting(int, "0 to 10000", lambda n: 0 <= n <= 10000,
                        "training images held out and measured in place of the test set"),
-    "dataset_folder": Setting(str, "a folder", bool, "where the data sets are or will be downloaded to"),
-    "log_folder": Setting(str, "a folder", bool, "where logs, networks and figures go"),
+    "dataset_folder": Setting(str, "a folder", lambda s: s and "\x00" not in s,
+                              "where the data sets are or will be downloaded to"),
+    "log_folder": Setting(str, "a folder", lambda s: s and "\x00" not in s, "where logs, networks and figures go"),
 }
 
 SCHEDULE = ["total_epochs", "initial_iterations", "increment"]  # each program has these of its own
@@ -76,17 +82,27 @@ OTHER_SPELLINGS = {"inital_iterations": "initial_iterations"}  # the historic sp
 class UserError(Exception):
     """Something that the user can mend; the message is one line that says what is wrong and what to do."""
 
+    def __init__(self, message):
+        super().__init__(" ".join(message.splitlines()))  # a value or an argument that it quotes may have more
+
+
+class Interrupted(Exception):
+    """The user or the system has stopped the run; the message is one line that says how it goes on."""
+
 
 def run_command(main):
-    """Run `main`; end with status 2 and one line for what the user can mend, 130 for Ctrl-C."""
+    """Run `main`; end with status 2 and one line for what the user can mend, 130 for Ctrl-C or SIGTERM."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if sys.stdout:
         sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may hold what a terminal cannot show
     try:
         main()
     except UserError as error:
         end(2, error)
+    except Interrupted as stop:
+        end(130, stop)
     except KeyboardInterrupt:
-        end(130, "interrupted; the logs keep every finished epoch")
+        end(130, "interrupted; a run that has a checkpoint goes on with --resume and its log")
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         end(1, "the program that read the output has gone")
@@ -131,6 +147,7 @@ def check_names(found, settings, tables, where):
     """Check a dict of values against `settings`; `tables` has the settings of the entries that are dicts themselves."""
     checked = {}
     for name, value in found.items():
+        name = str(name)
         known = OTHER_SPELLINGS.get(name, name)
         if known in checked:
             raise UserError(f"{where}: {known} stands there twice, once as {name}; delete one")
@@ -141,7 +158,7 @@ def check_names(found, settings, tables, where):
         elif known in settings:
             checked[known] = check_value(known, value, settings[known], where)
         else:
-            near = difflib.get_close_matches(str(name), list(settings) + list(tables), 1)
+            near = difflib.get_close_matches(name, list(settings) + list(tables), 1)
             hint = f"did you mean {near[0]}?" if near else "known are " + ", ".join([*settings, *tables])
             raise UserError(f"{where}: unknown name {name}; {hint}")
     for name in [*settings, *tables]:
@@ -169,25 +186,37 @@ class Parser(argparse.ArgumentParser):
         raise UserError(message + "; -h lists the flags")
 
 
-def resolve(arguments, description, program, default_pruning, arms):
+def resolve(arguments, description, program, default_pruning, arms, recall):
     """The checked configuration of one run: flags win over constants.py, the menu asks what neither says.
 
     arguments: the command line without the program's name. program: CLASSIFIER or VAE. arms: the names that --pruning
-    takes. Raises UserError.
+    takes. recall: log -> {"flags": ..., "config": ..., "environment": ...} of the run that --resume goes on with, whose
+    flags need not be given again; all values together must be those of that run, but for a larger total_epochs. Raises
+    UserError.
     """
     constants = load_constants()
     values = {name: constants.get(program.prefix + name, constants[name]) for name in SETTINGS}
-    parser = make_parser(values, program, description, default_pruning, arms)
-    flags = vars(parser.parse_args(arguments))
-    given = flags.pop("dataset")
-    dataset = ask_dataset(program.datasets) if given is None else find_dataset(given, program.datasets)
-    values.update(constants[program.prefix + dataset], dataset=dataset)
+    for argument in arguments:
+        if argument.endswith("=--"):  # argparse makes an empty list of it
+            raise UserError(f"{argument}: -- is no value")
+    flags = vars(make_parser(values, program, description, default_pruning, arms).parse_args(arguments))
+    resume, dry_run = flags.pop("resume", None), flags.pop("dry_run", False)
+    earlier = {"flags": {}, "config": {}, "environment": {}}
+    if resume is not None:
+        if not os.path.basename(resume).startswith(program.log):
+            raise UserError(f"--resume {resume}: no log of this program, whose logs are called {program.log}...")
+        if "log_folder" in flags:
+            raise UserError("--log-folder: a run goes on in the folder of its log; move that and give its new path")
+        earlier = recall(resume)
+    flags = {**earlier["flags"], **flags}
+    dataset = find_dataset(flags["dataset"], program.datasets) if "dataset" in flags else ask_dataset(program.datasets)
+    flags["dataset"] = dataset
     settings = {**SETTINGS, **program.table}
+    if earlier["config"].get("pruning") == "none":  # said by --pruning, or by a schedule that had no round
+        default_pruning = "none"
+    values.update(constants[program.prefix + dataset], pruning=default_pruning, compare=False)
     for name, value in flags.items():
-        if name not in settings:
-            values[name] = value
-        elif value is not None:
-            values[name] = check_value(name, value, settings[name], "--" + name.replace("_", "-"))
+        values[name] = check_value(name, value, settings[name], flag(name)) if name in settings else value
     if values["lambda_average"] == values["lambda_max"] == 0:
         raise UserError("lambda_average and lambda_max are both 0, which ranks no neuron above another; legal: one "
                         "above 0")
@@ -196,25 +225,60 @@ def resolve(arguments, description, program, default_pruning, arms):
             raise UserError(f"--compare: {program.prefix}initial_iterations = {values['initial_iterations']} leaves no "
                             f"epoch to prune in; legal: below {program.prefix}total_epochs = {values['total_epochs']}")
         values["pruning"] = "none"
-    return argparse.Namespace(**values)
+    if values["compare"] and "pruning" not in flags:
+        values["pruning"] = ", ".join(arms)
+    if resume:
+        check_unchanged(values, earlier["config"], resume)
+        values["log_folder"] = os.path.normpath(os.path.join(os.path.dirname(resume), os.pardir))
+    return argparse.Namespace(**values, flags=flags, resume=resume, dry_run=dry_run, environment=earlier["environment"])
+
+
+def values_of(settings):
+    """The values of a configuration as a dict, without what is said besides of this one command and its machine."""
+    return {name: value for name, value in vars(settings).items()
+            if name not in ("flags", "resume", "dry_run", "environment")}
+
+
+def check_unchanged(values, earlier, log):
+    """Raise UserError where values differ from the earlier ones, but for more epochs and what changes no result."""
+    changed = [f"{name} = {value!r}, there {earlier.get(name)!r}" for name, value in values.items()
+               if value != earlier.get(name) and name not in ("checkpoint_every", "dataset_folder", "log_folder")
+               and not (name == "total_epochs" and value > earlier.get(name, value))]
+    if changed:
+        raise UserError(f"{log}: a run goes on with its own configuration, and now constants.py, ranking.py or a flag "
+                        f"says otherwise: {'; '.join(changed)}; set it back, there or by a flag")
+
+
+def flag(name):
+    return "--" + name.replace("_", "-")
 
 
 def make_parser(values, program, description, default_pruning, arms):
-    parser = Parser(description=description, allow_abbrev=False)
+    parser = Parser(description=description, allow_abbrev=False, argument_default=argparse.SUPPRESS)
     menu = ", ".join(f"{number} {name}" for number, name in enumerate(program.datasets))
     parser.add_argument("--dataset", help=f"number or name: {menu}; without it the menu asks")
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--pruning", choices=arms, default=default_pruning,
-                       help=f"how neurons are chosen (now: {default_pruning})")
-    which.add_argument("--compare", action="store_true", help=f"train {', '.join(arms)} from one shared start")
+    which.add_argument("--pruning", choices=arms, help=f"how neurons are chosen (now: {default_pruning})")
+    yes = {"action": "store_true", "default": argparse.SUPPRESS}
+    which.add_argument("--compare", help=f"train {', '.join(arms)} from one shared start", **yes)
+    begin = parser.add_mutually_exclusive_group()
+    begin.add_argument("--resume", metavar="LOG", help="go on with the run that wrote this log from its last "
+                       "checkpoint; with a larger --total-epochs also where it has ended")
+    begin.add_argument("--dry-run", help="try everything for a moment, say what the run will take, leave nothing",
+                       **yes)
+    kinds = {int: (int, "N"), float: (float, "X"), str: (str, "TEXT"), list: (widths, "N-N"), bool: (truth, "BOOL")}
     for name, setting in {**SETTINGS, **program.table}.items():
         now = values.get(name, "as in the data set's table")
         spellings = [name] + [other for other, known in OTHER_SPELLINGS.items() if known == name]
-        parser.add_argument(*["--" + spelling.replace("_", "-") for spelling in spellings], dest=name,
-                            type=widths if setting.kind is list else setting.kind,
-                            metavar={int: "N", float: "X", str: "TEXT", list: "N-N"}[setting.kind],
+        kind, metavar = kinds[setting.kind]
+        parser.add_argument(*map(flag, spellings), dest=name, type=kind, metavar=metavar,
                             help=f"{setting.meaning}; {setting.legal} (now: {now})".replace("%", "%%"))
     return parser
+
+
+def truth(text):
+    """True or False as a flag writes it."""
+    return {"true": True, "false": False}.get(text.lower(), text)
 
 
 def widths(text):

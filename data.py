@@ -4,6 +4,7 @@ import functools
 import operator
 import os
 import sys
+import zlib
 from collections import namedtuple
 from concurrent.futures import ThreadPoolExecutor
 
@@ -40,7 +41,7 @@ class Split:
 
     def batches(self, size=EVALUATION_BATCH, order=None):
         """Yield normalised float32 images (B, channels, height, width) and labels (B,), in `order` if given."""
-        for start in range(0, len(self), size):
+        for start in range(0, len(self if order is None else order), size):
             if order is None:
                 images, labels = self.images[start:start + size], self.labels[start:start + size]
             else:
@@ -70,7 +71,7 @@ def load(config, device, mean, std):
         train_labels, test_labels = (torch.zeros(len(images)).long() for images in (train_images, test_images))
         classes = 0
     else:
-        train, test = (fetch(config.dataset, config.dataset_folder, train=train) for train in (True, False))
+        train, test = fetch(config.dataset, config.dataset_folder, {"train": True}, {"train": False})
         (train_images, train_labels), (test_images, test_labels) = map(tensors, (train, test))
         classes = len(train.classes)
     if config.holdout:
@@ -80,6 +81,14 @@ def load(config, device, mean, std):
         train_images, train_labels = train_images[rest], train_labels[rest]
     return Dataset(Split(train_images, train_labels, device, mean, std),
                    Split(test_images, test_labels, device, mean, std), classes)
+
+
+def fingerprint(dataset):
+    """Sizes and checksums of both splits, of all labels and a thousand images, as text that tells data sets apart."""
+    def of(split):
+        sample = split.images[::max(1, len(split) // 1000)].cpu().contiguous().numpy()
+        return f"{len(split)} images {zlib.crc32(split.labels.cpu().numpy()):08x} {zlib.crc32(sample):08x}"
+    return f"{of(dataset.train)}, {of(dataset.test)}"
 
 
 def tensors(dataset):
@@ -93,8 +102,25 @@ def tensors(dataset):
 
 # ---- torchvision ----
 
-def fetch(name, folder, **options):
-    """The torchvision data set `name`, downloaded into `folder` first if it is not there."""
+# MNIST's and Fashion-MNIST's unpacked files as they are published; torchvision knows only the packed ones' md5.
+# Computed from files that, packed with the name and time that gzip kept in the published ones, have torchvision's md5.
+IDX_BYTES = {"train-images-idx3-ubyte": 47040016, "train-labels-idx1-ubyte": 60008,
+             "t10k-images-idx3-ubyte": 7840016, "t10k-labels-idx1-ubyte": 10008}
+IDX_CHECKSUMS = {
+    "MNIST": {
+        "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+        "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+        "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+        "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637"},
+    "FashionMNIST": {
+        "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+        "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
+        "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
+        "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965"}}
+
+
+def fetch(name, folder, *options):
+    """The torchvision data set `name` with each of the options, downloaded into `folder` first if it is not there."""
     import torchvision.datasets  # here, because its import takes a second that data set 0 does not need
 
     kind = getattr(torchvision.datasets, name)
@@ -104,7 +130,8 @@ def fetch(name, folder, **options):
         raise UserError(f"{damaged} is damaged; delete it and start again to download it anew")
     try:
         with contextlib.redirect_stdout(sys.stderr):
-            return kind(folder, download=True, **options)
+            # Once, because torchvision takes every file's checksum once more when it is asked to download.
+            return [kind(folder, download=not number, **some) for number, some in enumerate(options)]
     except Exception as error:  # whatever the network, the disk or torchvision's reader says
         reason = " ".join(str(error).split()) or type(error).__name__
         files = "its files"
@@ -115,26 +142,28 @@ def fetch(name, folder, **options):
 
 
 def damaged_files(kind, where):
-    """Yield the files of a torchvision data set that are there but are not whole."""
+    """Yield the files of a torchvision data set that are there but are neither the published ones nor one's own."""
     from torchvision.datasets.utils import check_integrity
 
     for name, checksum in checksums(kind).items():
         path = os.path.join(where, name)
-        if os.path.exists(path) and not check_integrity(path, checksum):
-            yield path
-    for url, _ in getattr(kind, "resources", []):  # MNIST: the unpacked files say how long they are
-        path = os.path.join(where, os.path.basename(url)[:-len(".gz")])
-        if os.path.exists(path) and os.path.getsize(path) != idx_size(path):
+        if os.path.exists(path) and not check_integrity(path, checksum) and not is_own_idx(path):
             yield path
 
 
 def checksums(kind):
-    """{file: checksum} of the unpacked files whose checksums torchvision knows: CIFAR's and CelebA's."""
-    if hasattr(kind, "file_list"):
+    """{file: md5} of the unpacked files of a torchvision data set as they are published."""
+    if hasattr(kind, "file_list"):  # CelebA
         return {name: checksum for _, checksum, name in kind.file_list if name.endswith(".txt")}
-    if hasattr(kind, "train_list"):
+    if hasattr(kind, "train_list"):  # CIFAR
         return {**dict([*kind.train_list, *kind.test_list]), kind.meta["filename"]: kind.meta["md5"]}
-    return {}
+    return IDX_CHECKSUMS[kind.__name__]
+
+
+def is_own_idx(path):
+    """Whether a file in MNIST's layout holds one's own data: it is as long as its header says, not as the published."""
+    published = IDX_BYTES.get(os.path.basename(path))
+    return published is not None and published != os.path.getsize(path) == idx_size(path)
 
 
 def idx_size(path):
@@ -154,7 +183,7 @@ def faces(folder, split):
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with runlog.turn_in(os.path.dirname(path)):
         if not os.path.exists(path):
-            write_faces(path, fetch("CelebA", folder, split=split))
+            write_faces(path, *fetch("CelebA", folder, {"split": split}))
     try:
         images = np.load(path, mmap_mode="c")
         if images.dtype != np.uint8 or images.shape[1:] != (FACE, FACE, 3):

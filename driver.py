@@ -8,6 +8,7 @@
 import torch
 from torch.nn import functional
 
+import comparison
 import config
 import data
 import models
@@ -15,14 +16,14 @@ import training
 
 
 def main():
-    settings, device = training.prepare(config.CLASSIFIER, __doc__.splitlines()[0])
+    settings, device = comparison.prepare(config.CLASSIFIER, __doc__.splitlines()[0])
     dataset = data.load(settings, device, settings.mean, settings.std)
     network = {"image_shape": dataset.train.image_shape, "conv_widths": settings.conv_widths,
                "hidden_widths": settings.hidden_widths, "classes": dataset.classes}
     model = models.build(**network).to(device)
     optimizer = torch.optim.SGD(model.parameters(), lr=settings.learning_rate, momentum=settings.momentum)
     task = training.Task(dataset, classify, lambda model: {}, lambda run, arm, moment: None)
-    training.compare(settings, network, training.Run(model, optimizer), task, config.CLASSIFIER.log)
+    comparison.compare(settings, network, training.Run(model, optimizer), task, config.CLASSIFIER.log)
 
 
 def classify(model, images, labels):

@@ -24,7 +24,7 @@ class Album:
         self.settings, self.images = settings, images
         latents = torch.randn(COUNT, settings.latent, generator=torch.Generator().manual_seed(0))
         self.latents = latents.to(images.device)
-        self.cells = {}  # {arm: {(epoch, position in MOMENTS, "before round 1"): reconstructions}}
+        self.cells = {}  # {arm: {(epoch, position in MOMENTS, "before round 1"): reconstructions}}, of a run its `seen`
 
     @torch.no_grad()
     def add(self, run, arm, moment):
@@ -38,7 +38,8 @@ class Album:
         run.model.eval()
         rows = {"test images": self.images, "reconstructions": run.model(self.images)[0].sigmoid(),
                 "samples": run.model.decode(self.latents).sigmoid()}
-        self.cells.setdefault(arm, {})[run.epoch, MOMENTS.index(moment), words] = rows["reconstructions"]
+        run.seen[run.epoch, MOMENTS.index(moment), words] = rows["reconstructions"].cpu()
+        self.cells[arm] = run.seen
 
         figure = Figure((8, len(rows) + 0.4), layout="constrained")
         figure.suptitle(f"{self.title()}, {runlog.ARM_WORDS.get(arm, arm)}, epoch {run.epoch}, {words}")

@@ -46,6 +46,7 @@ PANELS = {
 }
 PREFIXES = [config.CLASSIFIER.log, config.VAE.log]
 GREY = "0.55"
+TOO_FAR = 1e300  # from 0 to be drawn: on an axis that long matplotlib's numbers overflow
 SQUEEZED = 0.3  # of the height, for the few values that are far worse than the others
 
 Line = namedtuple("Line", "log curves words style")
@@ -278,7 +279,9 @@ def draw_measure(axes, lines, measure):
             after_round = [i for i in range(1, len(points)) if points[i][0] == points[i - 1][0]]
             step = max(1, len(points) // 10)
             marked = after_round or list(range(position * step // len(lines), len(points), step))
-            axes.plot(*zip(*points), **SPLITS[split], markevery=marked, **line.style)
+            epochs, values = zip(*points)
+            values = [value if abs(value) < TOO_FAR else np.nan for value in values]
+            axes.plot(epochs, values, **SPLITS[split], markevery=marked, **line.style)
     axes.set_ylabel(PANELS[measure].label)
     axes.grid(axis="y", color="0.9")
 
@@ -315,7 +318,7 @@ def squeeze(axes, lines, measure):
     sign = PANELS[measure].better
     values = np.array([value for line in lines for points in line.curves.measures[measure].values()
                        for _, value in points])
-    values = sign * values[np.isfinite(values)]  # higher is better
+    values = sign * values[np.abs(values) < TOO_FAR]  # higher is better
     if not values.size:
         return []
     low, high = values.min(), values.max()

@@ -18,6 +18,7 @@ import contextlib
 import glob
 import os
 import re
+import zlib
 from collections import namedtuple
 
 from config import CLASSIFIER, UserError
@@ -53,8 +54,9 @@ def format_header(values):
 
 
 def parse_header(log, name, literal):
-    value = ast.literal_eval(literal)
-    if name == "hidden_widths" and not (value and all(type(width) is int and width > 0 for width in value)):
+    value = ast.literal_eval(f"({literal})")  # in brackets, or a joined line's rest would pass as a comment
+    if name == "hidden_widths" and not (type(value) is list and value
+                                        and all(type(width) is int and 0 < width < 10 ** 9 for width in value)):
         raise ValueError("widths are counts of neurons")
     log.header[name] = value
 
@@ -90,10 +92,9 @@ def format_round(number, epoch, before, after, time):
 
 def parse_round(log, number, epoch, measures):
     *changes, time = measures.split(", ")
-    before = parse_measures(", ".join(change.split(" => ")[0] for change in changes))
-    after = parse_measures(", ".join(name + " " + change.split(" => ")[1] for name, change in zip(before, changes)))
-    if len(before) < len(changes) or before.keys() != after.keys():
-        raise ValueError("a round has every measure once before and once after")
+    olds, news = zip(*[(old, new) for change in changes for old, new in [change.split(" => ")]])
+    before = parse_measures(", ".join(olds))
+    after = parse_measures(", ".join(f"{name} {new}" for name, new in zip(before, news)))
     log.rounds.append(Round(int(number), int(epoch), before, after, parse_measures(time)["time"]))
 
 
@@ -113,8 +114,13 @@ def format_measures(measures):
 
 
 def parse_measures(text):
-    pairs = [re.sub("%$| s$| dB$", "", part).rsplit(" ", 1) for part in text.split(", ")]
-    return {name: parse_value(name, value) for name, value in pairs}
+    measures = {}
+    for part in text.split(", "):
+        name, value, unit = re.fullmatch(rf"([A-Za-z]+(?: [A-Za-z]+)*) ((?:{NUMBER})|[\d-]+)(%| s| dB|)", part).groups()
+        if name in measures or unit != UNITS.get(name.split(" ")[-1], ""):
+            raise ValueError("every measure stands there once and with its unit")
+        measures[name] = parse_value(name, value)
+    return measures
 
 
 def format_value(name, value):
@@ -129,7 +135,7 @@ def format_value(name, value):
 def parse_value(name, text):
     if name == "widths":
         return [int(re.fullmatch(r"[1-9]\d{0,8}", width).group()) for width in text.split("-")]
-    return int(text) if text.isdigit() else float(text)
+    return int(text) if re.fullmatch(r"\d{1,15}", text) else float(text)
 
 
 # ---- the whole file ----
@@ -212,22 +218,68 @@ def network_path(path):
     return os.path.splitext(path)[0] + ".pt"
 
 
-def create(path, header):
-    """A new log, open for writing, with its header; an earlier one is kept beside it under a numbered name.
+def checkpoint_path(path):
+    """Where the checkpoint of a log is: beside it, `.checkpoint` in place of `.txt`."""
+    return os.path.splitext(path)[0] + ".checkpoint"
 
-    Raises UserError where another process still writes the earlier one.
+
+def create(headers):
+    """New logs, open for writing, of {path: header}; earlier ones are kept beside them under numbered names.
+
+    Raises UserError, before anything has changed, where another process still writes an earlier one.
     """
-    folder = os.path.dirname(path)
+    folder = os.path.dirname(next(iter(headers)))
     os.makedirs(folder, exist_ok=True)
     with turn_in(folder):
-        if os.path.exists(path):
-            with open(path) as earlier:
-                lock(earlier)
-        keep_earlier(path)
-        log = open(path, "x", encoding="utf-8", newline="\n")
-        lock(log)
-    write([log], format_header(header))
-    return log
+        with held(headers):
+            for path in headers:
+                keep_earlier(path)
+        logs = [open(path, "x", encoding="utf-8", newline="\n") for path in headers]
+        for log in logs:
+            lock(log)
+    for log, header in zip(logs, headers.values()):
+        write([log], format_header(header))
+    return logs
+
+
+def reopen(paths):
+    """The logs of a run that goes on, open for writing. Raises UserError."""
+    with turn_in(os.path.dirname(paths[0])):
+        try:
+            logs = [open(path, "r+", encoding="utf-8", newline="\n") for path in paths]
+        except OSError as error:
+            raise UserError(f"{error.filename}: {error.strerror}; without its log a run cannot go on")
+        for log in logs:
+            lock(log)
+    return logs
+
+
+def extent(log):
+    """How long an open log is, in bytes, and the checksum of these."""
+    with open(log.name, "rb") as file:
+        content = file.read()
+    return len(content), zlib.crc32(content)
+
+
+def cut(logs, extents):
+    """Cut open logs back to these extents, to go on from there. Raises UserError, and cuts none, where one began
+    otherwise."""
+    for log, (length, checksum) in zip(logs, extents):
+        with open(log.name, "rb") as file:
+            if zlib.crc32(file.read(length)) != checksum:
+                raise UserError(f"{log.name} is not as it was at its checkpoint, so its run can be started anew only")
+    for log, (length, _) in zip(logs, extents):
+        log.truncate(length)
+        log.seek(length)
+
+
+@contextlib.contextmanager
+def held(paths):
+    """Hold those of the logs that exist. Raises UserError where another process writes one."""
+    with contextlib.ExitStack() as files:
+        for path in filter(os.path.exists, paths):
+            lock(files.enter_context(open(path)))
+        yield
 
 
 @contextlib.contextmanager
@@ -253,9 +305,18 @@ def lock(log):
             raise UserError(f"{log.name}: another run is writing this log; wait for its end or give another log folder")
 
 
+def check_there(log):
+    """Raise UserError where an open log is no longer the file of that name."""
+    with contextlib.suppress(OSError):
+        if os.path.samestat(os.fstat(log.fileno()), os.stat(log.name)):
+            return
+    raise UserError(f"{log.name}: the log of this run has been removed, renamed or replaced meanwhile")
+
+
 def write(logs, text):
     """Write to all the logs and flush, so that a run that is killed keeps what it had. Raises UserError."""
     for log in logs:
+        check_there(log)
         try:
             log.write(text)
             log.flush()
@@ -269,6 +330,8 @@ def whole_file(path):
     try:
         with open(path + ".part", "wb") as file:
             yield file
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(path + ".part", path)
     except BaseException as error:
         with contextlib.suppress(OSError):
@@ -286,9 +349,11 @@ def keep_earlier(path):
         number += 1
     for name in belongings(path):
         os.rename(name, f"{stem}.{number}{name[len(stem):]}")
+        if name == path:
+            print(f"an earlier {path} is kept as {stem}.{number}{extension}")
 
 
 def belongings(path):
-    """The files there are of: the file itself, its network and its pictures, `<its stem>_<words>.png`."""
+    """The files there are of: the file itself, its network, checkpoint and pictures, `<its stem>_<words>.png`."""
     pictures = glob.glob(glob.escape(os.path.splitext(path)[0]) + "_*.png")
-    return [name for name in (path, network_path(path)) if os.path.exists(name)] + pictures
+    return [name for name in (path, network_path(path), checkpoint_path(path)) if os.path.exists(name)] + pictures

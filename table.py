@@ -24,7 +24,7 @@ def lacks(log):
 
 
 def tables(logs):
-    """The text of a table for every experiment: for the runs that differ in arm and seed alone.
+    """The text of a table for every experiment: for the runs of a program that differ in arm and seed alone.
 
     Values are at the end of training, the mean +- half the width of the 95 % t-interval over the seeds. A difference is
     paired by seed and has the p-value of the paired t-test. Seconds are those of epochs and rounds. Raises UserError.
@@ -32,12 +32,13 @@ def tables(logs):
     experiments = {}
     for log in logs:
         settings = tuple((name, repr(value)) for name, value in log.header.items() if name not in FREE)
-        runs = experiments.setdefault(settings, {}).setdefault(log.header["pruning"], {})
+        arms = experiments.setdefault((measures_of(log)[0], settings), {})
+        runs = arms.setdefault(log.header["pruning"], {})
         twin = runs.setdefault(log.header["seed"], log)
         if twin is not log:
             raise UserError(f"{twin.path} and {log.path} are of one arm and one seed; leave one out")
-    for settings, arms in experiments.items():
-        others = [dict(other) for other in experiments if dict(other)["dataset"] == dict(settings)["dataset"]]
+    for (_, settings), arms in experiments.items():
+        others = [dict(other) for _, other in experiments if dict(other)["dataset"] == dict(settings)["dataset"]]
         differing = [f"{name} {value}" for name, value in settings
                      if name not in HEADER and any(other.get(name, value) != value for other in others)]
         yield table(arms, differing)
@@ -60,7 +61,7 @@ def table(arms, differing):
                    for log in runs.values() if log.rounds]
         seconds = [sum(entry.measures["time"] for entry in log.epochs) + sum(entry.time for entry in log.rounds)
                    for log in runs.values()]
-        rows.append([runlog.ARM_WORDS.get(arm, arm), str(len(runs)),
+        rows.append([runlog.ARM_WORDS.get(arm, str(arm)), str(len(runs)),
                      *(f"{mean(ends[name]):.0f}" for name in ("neurons", "parameters")),
                      *(spread(ends[name]) for name in measures), spread(changes),
                      *("" if arm in ("none", control) else difference(runs, arms[control], main)

@@ -1,10 +1,7 @@
 """Train a network epoch by epoch, with a round of ranking and removal where the schedule has one."""
-import copy
-import io
 import math
-import os
-import platform
-import subprocess
+import shlex
+import statistics
 import sys
 import time
 from collections import namedtuple
@@ -13,12 +10,13 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+import checkpoint
+import machine
 import models
 import ranking
 import runlog
-from config import UserError, resolve
+from config import Interrupted, UserError
 
-ARMS = ["none", *ranking.CRITERIA]
 LOG_EVERY = 10  # batches between two lines of the log
 
 # Every use of chance has its own stream of numbers, so that one arm's draws never shift another's.
@@ -48,86 +46,74 @@ def rounds(config):
 
 
 class Run:
-    """A network in training: the model, its optimizer, epochs done, rounds done and the seconds they took."""
+    """A network in training: the model, its optimizer, epochs done, rounds done and the seconds they took.
+
+    Of an epoch that was stopped on its way also the batches done, the seconds spent on them, the history of their
+    measures and the random states after them. seen: what the task's `show` keeps for later.
+    """
 
     def __init__(self, model, optimizer):
         self.model, self.optimizer = model, optimizer
         self.epoch, self.rounds, self.seconds = 0, 0, 0.0
+        self.pause()
+        self.seen = {}
+
+    def pause(self, batches=0, spent=0.0, history=None, random=None):
+        """Say how far the next epoch is."""
+        self.batches, self.spent, self.history, self.random = batches, spent, history, random or {}
 
 
-def prepare(program, description):
-    """The checked configuration of this command line and the device to train on; every source of chance is seeded."""
-    default = "contribution" if ranking.contribBasedPruning else "random"
-    settings = resolve(sys.argv[1:], description, program, default, ARMS)
-    torch.manual_seed(settings.seed)
-    torch.backends.cudnn.deterministic = True  # the same seed gives the same log on a GPU as well
-    return settings, pick_device(settings.device)
+def train(run, task, config, arm, last_epoch, logs, stop):
+    """Train up to and including `last_epoch`, with the rounds of the arm and checkpoints; all goes to all of `logs`.
 
-
-def compare(config, network, run, task, prefix):
-    """Train the arms that the configuration asks for from one start; an arm leaves a log and a network.
-
-    network: the keyword arguments that the model was made with. run: the start, not trained yet. prefix: of the logs'
-    names. Raises UserError.
+    arm: a name in comparison.ARMS. stop: a checkpoint.Stop. Raises UserError where the loss is not finite, Interrupted
+    where the run was asked to stop.
     """
-    arms = ARMS if config.compare else [config.pruning]
-    device = next(run.model.parameters()).device
-    header = {**vars(config), "pruning": ", ".join(arms), "device": device.type, **environment(device)}
-    print(runlog.format_header(header), run.model, sep="")
-    paths = [runlog.log_path(config.log_folder, config.dataset, arm, prefix) for arm in arms]
-    logs = [runlog.create(path, {**header, "pruning": arm}) for arm, path in zip(arms, paths)]
-
-    # The epochs before the first round are the same in every arm: they are trained once and stand in every log.
-    train(run, task, config, arms[0], min(config.initial_iterations, config.total_epochs), logs)
-    for arm, log in zip(arms, logs):
-        train_arm(copy.deepcopy(run) if arm != arms[-1] else run, task, config, arm, network, log)
-
-
-def train_arm(run, task, config, arm, network, log):
-    """Train an arm from the shared start to its end; its network is saved first, then measured and shown."""
-    train(run, task, config, arm, config.total_epochs, [log])
-    save(runlog.network_path(log.name), {**network, "hidden_widths": models.widths(run.model)}, run.model)
-    summary = finish(run, task, [log])
-    print(f"{arm}: {runlog.format_summary(summary)}written to {log.name}")
-    task.show(run, arm, "end")
-
-
-def train(run, task, config, arm, last_epoch, logs):
-    """Train up to and including `last_epoch`, with the rounds of the arm; every line goes to all of `logs`.
-
-    arm: a name in ARMS. Raises UserError where the loss is not finite.
-    """
-    schedule = rounds(config)
     batches = math.ceil(len(task.data.train) / config.batch_size)
-    with tqdm(total=(last_epoch - run.epoch) * batches, unit="batch", disable=None, leave=False) as bar:
+    with tqdm(total=(last_epoch - run.epoch) * batches, initial=run.batches, unit="batch", disable=None,
+              leave=False) as bar:
         while run.epoch < last_epoch:
-            if run.epoch in schedule:
+            if stop.asked:
+                interrupt(run, config, logs)
+            if is_before_round(run, config, arm):
                 task.show(run, arm, "before")
                 if arm != "none":
-                    prune(run, task, config, arm, logs)
+                    tqdm.write(f"{arm}: {prune(run, task, config, arm, logs)}", end="")
+                    task.show(run, arm, "after")
+                    checkpoint.write(run, config, logs)
             widths = runlog.format_value("widths", models.widths(run.model))
             bar.set_description(f"{arm} {run.epoch + 1}/{config.total_epochs} {widths}")
-            train_epoch(run, task, config, logs, bar)
+            train_epoch(run, task, config, logs, bar, stop)
+            if run.epoch % config.checkpoint_every == 0 or run.epoch == last_epoch:
+                checkpoint.write(run, config, logs)
 
 
-def train_epoch(run, task, config, logs, bar):
-    """One pass over the training set in the order of (seed, epoch), then the measures on the test set."""
-    started = time.perf_counter()
+def is_before_round(run, config, arm):
+    """Whether a round stands between the last epoch and the next one, and has not been done yet."""
+    schedule = rounds(config)
+    return run.epoch in schedule and not run.batches and (arm == "none" or schedule.index(run.epoch) == run.rounds)
+
+
+def train_epoch(run, task, config, logs, bar, stop):
+    """What is left of a pass over the training set in the order of (seed, epoch), then the measures on the test set."""
     epoch, split = run.epoch + 1, task.data.train
     order = torch.randperm(len(split), generator=generator(config, epoch, BATCHES)).to(split.labels.device)
     torch.manual_seed(stream_seed(config, epoch, NOISE))
-    history = None
+    machine.set_random_states(run.random)
+    history, started = run.history, time.perf_counter() - run.spent
     run.model.train()
-    for batch, (images, labels) in enumerate(split.batches(config.batch_size, order)):
-        loss, measures = task.objective(run.model, images, labels)
-        run.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        run.optimizer.step()
+    for batch, (images, labels) in enumerate(split.batches(config.batch_size, order[run.batches * config.batch_size:]),
+                                             run.batches):
+        if stop.asked:
+            if batch:
+                run.pause(batch, time.perf_counter() - started, history, machine.random_states(labels.device))
+            interrupt(run, config, logs)
+        measures = step(run, task, images, labels)
         if history is None:
             # One tensor for the epoch's numbers: kept apart, they would lie between the batches' large tensors and stop
             # the allocator from using that memory again (a CIFAR-10 run took up to 3.1 GB so, in place of 1.4). They
             # stay on the device until the epoch ends, since reading one would make a GPU wait.
-            history = torch.empty(math.ceil(len(split) / config.batch_size), len(measures), device=loss.device)
+            history = torch.zeros(math.ceil(len(split) / config.batch_size), len(measures), device=labels.device)
         history[batch] = torch.stack([measure.detach() for measure in measures.values()])
         if batch % LOG_EVERY == 0 and not bar.disable:
             bar.set_postfix({name: f"{measure.item():.4g}" for name, measure in measures.items()})
@@ -144,7 +130,42 @@ def train_epoch(run, task, config, logs, bar):
         raise not_finite(epoch, len(history) - 1, config)
     seconds = time.perf_counter() - started
     run.epoch, run.seconds = epoch, run.seconds + seconds
+    run.pause()
     runlog.write(logs, runlog.format_epoch(epoch, {**results, "time": seconds}))
+
+
+def step(run, task, images, labels):
+    """One step of the optimizer on a batch; returns its measures."""
+    loss, measures = task.objective(run.model, images, labels)
+    run.optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    run.optimizer.step()
+    return measures
+
+
+def try_batches(run, task, config):
+    """Train on the first batches, two at least and a second's worth; returns the last one's measures and the median of
+    the seconds a batch takes. Raises UserError where the loss is not finite."""
+    times, last = [], time.perf_counter()
+    order = torch.randperm(len(task.data.train)).to(task.data.train.labels.device)
+    for images, labels in task.data.train.batches(config.batch_size, order):
+        measures = {name: measure.item() for name, measure in step(run, task, images, labels).items()}
+        if not all(map(math.isfinite, measures.values())):
+            raise not_finite(1, len(times), config)
+        times.append(time.perf_counter() - last)
+        last += times[-1]
+        if len(times) > 1 and sum(times) > 1:
+            break
+    return measures, statistics.median(times[1:] or times)  # the first one also warms up
+
+
+def interrupt(run, config, logs):
+    """End a run that was asked to stop, with a checkpoint of this moment."""
+    checkpoint.write(run, config, logs)
+    program, log = sys.argv[0], logs[0].name
+    begun = f" and {run.batches} batches of the next" if run.batches else ""
+    raise Interrupted(f"interrupted after epoch {run.epoch}{begun}; go on with: python "
+                      f"{shlex.quote(program)} --resume {shlex.quote(log)}")
 
 
 def write_batches(logs, epoch, names, history, config):
@@ -163,7 +184,7 @@ def not_finite(epoch, batch, config):
 
 
 def prune(run, task, config, arm, logs):
-    """One round: rank all groups on the frozen network over the whole training set, then remove."""
+    """One round: rank all groups on the frozen network over the whole training set, then remove; returns its line."""
     before = describe(run, task)
     started = time.perf_counter()
     options = ranking.Options(config.lambda_average, config.lambda_max, generator(config, run.epoch, RANDOM_RANKING))
@@ -174,8 +195,7 @@ def prune(run, task, config, arm, logs):
     run.rounds, run.seconds = run.rounds + 1, run.seconds + seconds
     line = runlog.format_round(run.rounds, run.epoch, before, describe(run, task), seconds)
     runlog.write(logs, line)
-    tqdm.write(f"{arm}: {line}", end="")
-    task.show(run, arm, "after")
+    return line
 
 
 def describe(run, task):
@@ -203,58 +223,3 @@ def finish(run, task, logs):
     summary = {"epochs": run.epoch, "rounds": run.rounds, **describe(run, task), "time": run.seconds}
     runlog.write(logs, runlog.format_summary(summary))
     return summary
-
-
-# ---- files ----
-
-def save(path, network, model):
-    """Save sizes and weights for torch.load(path, weights_only=True); the old file stays until the new one is whole.
-
-    network: the keyword arguments that make the model anew.
-    """
-    content = io.BytesIO()  # old versions of torch do not notice a full disk, a plain file does
-    torch.save({"network": network, "weights": model.state_dict()}, content)
-    with runlog.whole_file(path) as file:
-        file.write(content.getvalue())
-
-
-# ---- the machine ----
-
-def pick_device(name):
-    """The torch device of this name; "auto" takes a GPU if there is one. Raises UserError for one that is not there."""
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if name == "auto":
-        name = next(device for device in available if available[device])
-    if not available[name]:
-        there = ", ".join(device for device in available if available[device])
-        raise UserError(f"device {name}: this machine or this torch has none; available: {there}")
-    return torch.device(name)
-
-
-def environment(device):
-    """What the head of a log says about the moment, the versions, the machine and the commit of this code."""
-    machine = torch.cuda.get_device_name() if device.type == "cuda" else processor_name()
-    return {"started": time.strftime("%Y-%m-%d %H:%M:%S"), "python": platform.python_version(),
-            "torch": torch.__version__, "numpy": np.__version__, "machine": machine,
-            "threads": torch.get_num_threads(), "commit": commit()}
-
-
-def processor_name():
-    try:
-        with open("/proc/cpuinfo") as file:
-            return next(line for line in file if line.startswith("model name")).split(":")[1].strip()
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
-def commit():
-    """The commit of this code, with a note where its Python files differ from it."""
-    def git(*arguments):
-        return subprocess.run(["git", *arguments], cwd=os.path.dirname(os.path.abspath(__file__)),
-                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    try:
-        head = git("rev-parse", "--short=12", "HEAD")
-        changed = git("diff", "--quiet", "HEAD", "--", "*.py").returncode
-    except OSError:
-        return "unknown"
-    return (head.stdout.decode().strip() + (" with changes" if changed else "")) if head.returncode == 0 else "unknown"

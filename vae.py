@@ -9,6 +9,7 @@ is `contribBasedPruning` in ranking.py, or --pruning.
 import torch
 from torch.nn import functional
 
+import comparison
 import config
 import data
 import models
@@ -19,7 +20,7 @@ ACTIVE = 0.01  # variance of a latent dimension's posterior mean over the images
 
 
 def main():
-    settings, device = training.prepare(config.VAE, __doc__.splitlines()[0])
+    settings, device = comparison.prepare(config.VAE, __doc__.splitlines()[0])
     dataset = data.load(settings, device, mean=0, std=1)
     network = {"image_shape": dataset.train.image_shape, "conv_widths": settings.conv_widths,
                "hidden_widths": settings.hidden_widths, "latent": settings.latent}
@@ -32,7 +33,7 @@ def main():
         return negative_elbo(model, images, settings.kld_weight)
 
     task = training.Task(dataset, objective, lambda model: quality(model, dataset.test), album.add)
-    training.compare(settings, network, training.Run(model, optimizer), task, config.VAE.log)
+    comparison.compare(settings, network, training.Run(model, optimizer), task, config.VAE.log)
 
 
 def check_sides(channels, height, width, conv_widths):

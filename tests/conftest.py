@@ -17,10 +17,20 @@ import numpy as np
 import pytest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-# For a process of its own: one thread, and a proxy that nothing listens at, so that no download leaves the machine.
-ENVIRONMENT = dict(os.environ, OMP_NUM_THREADS="1", http_proxy="http://127.0.0.1:9", https_proxy="http://127.0.0.1:9")
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: two threads wait for each other on a busy machine
+# For a process of its own: a proxy that nothing listens at, so that no download leaves the machine.
+ENVIRONMENT = dict(os.environ, http_proxy="http://127.0.0.1:9", https_proxy="http://127.0.0.1:9")
 PROMPT = b"Number of the data set: "
+FAULTS = []  # what test_faults.py counts: (fault, tries, lost, recovered)
 sys.path.insert(0, ROOT)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """The table of the faults that were made, and how the programs came through them."""
+    if FAULTS:
+        terminalreporter.section("faults")
+        for row in [("fault", "tries", "lost", "recovered"), *FAULTS]:
+            terminalreporter.write_line("{:60}{:>8}{:>8}{:>12}".format(*row))
 
 
 @pytest.fixture(autouse=True)
@@ -76,16 +86,18 @@ def random_images(count, *shape):
 
 @pytest.fixture
 def tiny_mnist():
+    return write_tiny_mnist
+
+
+def write_tiny_mnist(folder, name="MNIST", counts=(110, 20)):
     """Write the four files of MNIST or FashionMNIST into folder/name/raw; returns {split: (images, labels)}."""
-    def write(folder, name="MNIST", counts=(110, 20)):
-        raw = os.path.join(str(folder), name, "raw")
-        os.makedirs(raw)
-        splits = {split: random_images(count, 28, 28) for split, count in zip(("train", "t10k"), counts)}
-        for split, (images, labels) in splits.items():
-            write_idx(os.path.join(raw, split + "-images-idx3-ubyte"), images)
-            write_idx(os.path.join(raw, split + "-labels-idx1-ubyte"), labels)
-        return splits
-    return write
+    raw = os.path.join(str(folder), name, "raw")
+    os.makedirs(raw)
+    splits = {split: random_images(count, 28, 28) for split, count in zip(("train", "t10k"), counts)}
+    for split, (images, labels) in splits.items():
+        write_idx(os.path.join(raw, split + "-images-idx3-ubyte"), images)
+        write_idx(os.path.join(raw, split + "-labels-idx1-ubyte"), labels)
+    return splits
 
 
 def write_idx(path, values):

@@ -9,10 +9,10 @@ import types
 
 import pytest
 
+import comparison
 import config
 import data
 import ranking
-import training
 from config import CLASSIFIER, SCHEDULE, SETTINGS, VAE, UserError
 
 CONSTANTS = os.path.join(os.path.dirname(config.__file__), "constants.py")
@@ -34,8 +34,8 @@ def load(tmp_path, monkeypatch):
     return load_with
 
 
-def resolve(*arguments, program=CLASSIFIER):
-    return config.resolve(list(arguments), "a test", program, "contribution", training.ARMS)
+def resolve(*arguments, program=CLASSIFIER, recall=None):
+    return config.resolve(list(arguments), "a test", program, "contribution", comparison.ARMS, recall)
 
 
 def refusal(function, *arguments, **options):

@@ -1,4 +1,6 @@
 """What data.load returns: the pixels and labels of the files, whole or refused in one clear line."""
+import collections
+import hashlib
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision.datasets
+from conftest import random_images, write_idx
 
 import data
 from config import UserError
@@ -18,6 +21,7 @@ CIFAR_FILES = {"CIFAR10": ["data_batch_1", "data_batch_5", "test_batch", "batche
                "CIFAR100": ["train", "test", "meta"]}
 CELEBA_LISTS = ["list_attr_celeba.txt", "identity_CelebA.txt", "list_bbox_celeba.txt",
                 "list_landmarks_align_celeba.txt", "list_eval_partition.txt"]
+PUBLISHED_FILES = {"MNIST": IDX_FILES, "FashionMNIST": IDX_FILES, **CIFAR_FILES, "CelebA": CELEBA_LISTS}
 FOLDERS = {"MNIST": "MNIST/raw", "FashionMNIST": "FashionMNIST/raw", "CIFAR10": "cifar-10-batches-py",
            "CIFAR100": "cifar-100-python", "CelebA": "celeba"}
 
@@ -131,25 +135,62 @@ def test_a_damaged_idx_file_is_named(tmp_path, tiny_mnist, file, how):
 
 
 @pytest.fixture
-def write_tiny(tmp_path, tiny_cifar, tiny_celeba):
-    """Write the data set of this name, one whose files have checksums, into tmp_path; returns their folder."""
+def write_published(tmp_path, monkeypatch, tiny_mnist, tiny_cifar, tiny_celeba):
+    """Write a tiny data set of this name into tmp_path and make it the published one; returns the files' folder."""
     def write(name):
+        folder = os.path.join(str(tmp_path), FOLDERS[name])
         if name == "CelebA":
             tiny_celeba(tmp_path)
-        else:
+        elif name in CIFAR_FILES:
             tiny_cifar(tmp_path, name)
-        return os.path.join(str(tmp_path), FOLDERS[name])
+        else:
+            tiny_mnist(tmp_path, name)
+            content = {file: (tmp_path / FOLDERS[name] / file).read_bytes() for file in IDX_FILES}
+            monkeypatch.setattr(data, "IDX_BYTES", {file: len(content[file]) for file in IDX_FILES})
+            checksums = {file: hashlib.md5(content[file]).hexdigest() for file in IDX_FILES}
+            monkeypatch.setitem(data.IDX_CHECKSUMS, name, checksums)
+        return folder
     return write
 
 
-@pytest.mark.parametrize("how", ["cut short", "empty", "a flipped bit"])
-@pytest.mark.parametrize("name, file", [
-    (name, file) for name, files in {**CIFAR_FILES, "CelebA": CELEBA_LISTS}.items() for file in files])
-def test_a_damaged_file_of_known_checksum_is_named(tmp_path, write_tiny, name, file, how):
-    path = os.path.join(write_tiny(name), file)
+@pytest.mark.parametrize("how", ["cut short", "empty", "too long", "a flipped bit"])
+@pytest.mark.parametrize("name, file", [(name, file) for name, files in PUBLISHED_FILES.items() for file in files])
+def test_a_damaged_published_file_is_named(tmp_path, write_published, name, file, how):
+    path = os.path.join(write_published(name), file)
     damage(path, how)
-    message = refusal(tmp_path, name)
-    assert message.startswith(path + " ") and "delete it" in message
+    assert refusal(tmp_path, name) == f"{path} is damaged; delete it and start again to download it anew"
+
+
+@pytest.mark.parametrize("name, reads", [("MNIST", 1), ("FashionMNIST", 1), ("CIFAR10", 4), ("CIFAR100", 4)])
+def test_published_files_pass_and_are_not_read_more_often_than_needed(tmp_path, monkeypatch, write_published, name,
+                                                                       reads):
+    def counted(path, *arguments, **options):
+        read[path] += 1
+        return calculate(path, *arguments, **options)
+    calculate, read = torchvision.datasets.utils.calculate_md5, collections.Counter()
+    monkeypatch.setattr(torchvision.datasets.utils, "calculate_md5", counted)
+    folder = write_published(name)
+    load(tmp_path, name)
+    assert {os.path.join(folder, file) for file in PUBLISHED_FILES[name]} <= set(read)
+    assert max(read.values()) <= reads  # torchvision reads CIFAR's files when it downloads and for each split
+
+
+def test_own_data_in_mnists_layout_passes_beside_published_files(tmp_path, write_published):
+    folder = write_published("MNIST")
+    images, labels = random_images(31, 28, 28)
+    write_idx(os.path.join(folder, "train-images-idx3-ubyte"), images)
+    write_idx(os.path.join(folder, "train-labels-idx1-ubyte"), labels)
+    loaded = load(tmp_path, "MNIST")
+    np.testing.assert_array_equal(pixels(loaded.train)[..., 0], images)
+    assert (len(loaded.train), len(loaded.test)) == (31, 20)
+
+
+def test_the_published_idx_files_are_torchvisions_and_of_their_length():
+    lengths = [16 + 60000 * 28 * 28, 8 + 60000, 16 + 10000 * 28 * 28, 8 + 10000]  # a header, then a byte a value
+    assert [data.IDX_BYTES[file] for file in IDX_FILES] == lengths
+    for name, checksums in data.IDX_CHECKSUMS.items():
+        packed = [os.path.basename(url) for url, _ in getattr(torchvision.datasets, name).resources]
+        assert [file + ".gz" for file in checksums] == packed
 
 
 @pytest.mark.parametrize("name", sorted(FOLDERS))

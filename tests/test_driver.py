@@ -12,6 +12,7 @@ import pytest
 import torch
 from conftest import ENVIRONMENT, ROOT, run_driver, type_at_terminal
 
+import comparison
 import config
 import data
 import driver
@@ -26,6 +27,7 @@ SHORT = ["--device", "cpu", "--total-epochs", "2", "--initial-iterations", "1", 
 TINY = ["--dataset", "1", "--device", "cpu", "--batch-size", "5", "--hidden-widths", "10-6", "--learning-rate", "0.1",
         "--momentum", "0", "--prune-percent", "10",
         "--total-epochs", "3", "--initial-iterations", "1", "--increment", "1"]
+ENDINGS = [".checkpoint", ".pt", ".txt"]  # what a run leaves
 BAR = re.compile(r"\d+%\|")
 
 
@@ -66,7 +68,7 @@ def test_the_comparison_ends_well_and_draws_no_bar_into_a_pipe(compared):
 def test_the_comparison_leaves_a_log_and_a_network_an_arm(compared):
     stems = ["training_log" + word for word in ("withPruning", "withoutPruning", "worstPruning")]
     assert files_in(compared[0] / "logs" / "Digits") == sorted(
-        stem + number + ending for stem in stems for number in ("", ".1") for ending in (".txt", ".pt"))
+        stem + number + ending for stem in stems for number in ("", ".1") for ending in ENDINGS)
 
 
 @pytest.mark.parametrize("arm", ARMS)
@@ -163,7 +165,7 @@ def test_a_schedule_without_a_round_writes_one_log(drive, tmp_path, tiny_mnist):
     tiny_mnist(tmp_path / "datasets")
     status, _, err = drive(*TINY, "--initial-iterations", "3", "--pruning", "contribution")
     assert (status, err) == (0, "")
-    assert files_in(tmp_path / "logs" / "MNIST") == ["training_logwithoutPruning.pt", "training_logwithoutPruning.txt"]
+    assert files_in(tmp_path / "logs" / "MNIST") == ["training_logwithoutPruning" + ending for ending in ENDINGS]
     log = log_of(tmp_path, "none")
     assert log.header["pruning"] == "none" and not log.rounds
     assert [line.epoch for line in log.epochs] == [1, 2, 3]
@@ -173,7 +175,7 @@ def test_random_pruning_writes_its_historic_name(drive, tmp_path, tiny_mnist):
     tiny_mnist(tmp_path / "datasets")
     status, _, err = drive(*TINY, "--pruning", "random")
     assert (status, err) == (0, "")
-    assert files_in(tmp_path / "logs" / "MNIST") == ["training_logworstPruning.pt", "training_logworstPruning.txt"]
+    assert files_in(tmp_path / "logs" / "MNIST") == ["training_logworstPruning" + ending for ending in ENDINGS]
     log = log_of(tmp_path, "random")
     assert log.header["pruning"] == "random"
     assert [(line.epoch, line.after["widths"]) for line in log.rounds] == [(1, [9, 5]), (2, [8, 4])]
@@ -200,7 +202,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_its_log(drive, tmp_p
     log = log_of(tmp_path, "contribution")
     place = tuple(map(int, named.groups()))
     assert place in ((1, 1), (1, 2)) and [line[:2] for line in log.batches] == [(1, 0)]
-    assert files_in(tmp_path / "logs" / "MNIST") == ["training_logwithPruning.txt"]
+    assert files_in(tmp_path / "logs" / "MNIST") == ["training_logwithPruning" + ending for ending in ENDINGS[::2]]
 
 
 def test_a_network_that_breaks_at_its_last_step_is_no_success(drive, tmp_path, tiny_mnist):
@@ -309,7 +311,7 @@ def test_the_menu_can_be_left(tmp_path, key):
 def test_a_further_criterion_is_one_more_function(tmp_path, monkeypatch):
     monkeypatch.setitem(ranking.CRITERIA, "last", lambda groups, activations, options: [
         -torch.arange(group.producer.out_features, dtype=torch.float64) for group in groups])
-    monkeypatch.setattr(training, "ARMS", ["none", *ranking.CRITERIA])
+    monkeypatch.setattr(comparison, "ARMS", ["none", *ranking.CRITERIA])
     monkeypatch.setattr("sys.argv", ["driver.py", "--dataset", "0", "--pruning", "last", "--total-epochs", "2",
                                      "--initial-iterations", "1", "--log-folder", str(tmp_path)])
     driver.main()

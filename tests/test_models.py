@@ -8,9 +8,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+import checkpoint
 import config
 import models
-import training
 
 
 class TwoHeads(nn.Module):
@@ -314,7 +314,7 @@ def test_a_saved_network_loads_in_three_lines(made, tmp_path):
     make, sizes = made
     model, network = pruned_network(make, sizes)
     path = str(tmp_path / "network.pt")
-    training.save(path, network, model)
+    checkpoint.save_network(path, network, model)
     images = torch.randn(5, *sizes["image_shape"])
 
     saved = torch.load(path, weights_only=True)
@@ -341,5 +341,5 @@ def test_a_full_disk_is_a_user_error_and_keeps_the_old_network(tmp_path):
     path.write_text("old")
     (tmp_path / "network.pt.part").symlink_to("/dev/full")
     with pytest.raises(config.UserError, match="network.pt"):
-        training.save(str(path), *reversed(pruned_network(models.build, sizes)))
+        checkpoint.save_network(str(path), *reversed(pruned_network(models.build, sizes)))
     assert path.read_text() == "old"

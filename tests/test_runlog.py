@@ -233,7 +233,7 @@ def test_earlier_logs_and_networks_are_kept_under_one_number(tmp_path):
     path = runlog.log_path(str(tmp_path), "MNIST", "contribution")
     assert path == os.path.join(str(tmp_path), "MNIST", "training_logwithPruning.txt")
     for run in range(4):
-        with runlog.create(path, {"run": run}) as log:
+        with runlog.create({path: {"run": run}})[0] as log:
             log.write(BATCH)
         if run != 1:  # that one was interrupted before its network was saved
             with open(runlog.network_path(path), "w") as network:
@@ -248,10 +248,10 @@ def test_earlier_logs_and_networks_are_kept_under_one_number(tmp_path):
 @pytest.mark.parametrize("alone", [".1.pt", ".1_end.png"])
 def test_a_kept_network_or_picture_alone_takes_its_number(tmp_path, alone):
     path = runlog.log_path(str(tmp_path), "MNIST", "none")
-    runlog.create(path, {"run": 1}).close()
+    runlog.create({path: {"run": 1}})[0].close()
     older = tmp_path / "MNIST" / ("training_logwithoutPruning" + alone)
     older.write_text("an older one")
-    runlog.create(path, {"run": 2}).close()
+    runlog.create({path: {"run": 2}})[0].close()
     assert (tmp_path / "MNIST" / "training_logwithoutPruning.2.txt").read_text() == "# run = 1\n"
     assert older.read_text() == "an older one"
 
@@ -335,19 +335,19 @@ def test_every_arm_has_its_historic_file_name():
 
 def start_run(path, then):
     """A process that makes the log, writes the line "made" and does `then`; its stderr names why it could not."""
-    code = f"import os, sys, runlog; log = runlog.create({path!r}, {{}}); print('made', flush=True); {then}"
+    code = f"import os, sys, runlog; log = runlog.create({{{path!r}: {{}}}})[0]; print('made', flush=True); {then}"
     return subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                             stderr=subprocess.PIPE, universal_newlines=True)
 
 
 def test_a_log_that_is_being_written_is_refused_to_another_run(tmp_path):
     path = runlog.log_path(str(tmp_path), "MNIST", "none")
-    with runlog.create(path, {"run": 1}) as log:
+    with runlog.create({path: {"run": 1}})[0] as log:
         with pytest.raises(config.UserError, match="withoutPruning.txt: another run is writing this log"):
-            runlog.create(path, {"run": 2})
+            runlog.create({path: {"run": 2}})
         log.write(BATCH)
     assert [file.read_text() for file in (tmp_path / "MNIST").iterdir()] == ["# run = 1\n" + BATCH]
-    runlog.create(path, {"run": 3}).close()
+    runlog.create({path: {"run": 3}})[0].close()
     assert (tmp_path / "MNIST" / "training_logwithoutPruning.1.txt").read_text() == "# run = 1\n" + BATCH
 
 
@@ -365,4 +365,4 @@ def test_a_killed_run_leaves_its_log_free(tmp_path):
     path = runlog.log_path(str(tmp_path), "MNIST", "none")
     run = start_run(path, "os.kill(os.getpid(), 9)")
     assert run.communicate()[0] == "made\n" and run.returncode == -9
-    runlog.create(path, {}).close()
+    runlog.create({path: {}})[0].close()

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+import checkpoint
 import config
 import data
 import driver
@@ -18,10 +19,13 @@ import runlog
 import training
 import vae
 
+GO_ON = checkpoint.Stop()  # nobody asks for it
+
 
 def settings(**changes):
     values = {"total_epochs": 6, "initial_iterations": 2, "increment": 2, "prune_percent": 10.0, "lambda_average": 1.0,
-              "lambda_max": 0.0, "seed": 30, "batch_size": 25, "learning_rate": 0.1, "momentum": 0.9}
+              "lambda_max": 0.0, "seed": 30, "batch_size": 25, "learning_rate": 0.1, "momentum": 0.9,
+              "checkpoint_every": 1000, "flags": {}, "environment": {}}
     return argparse.Namespace(**{**values, **changes})
 
 
@@ -86,7 +90,7 @@ def new_log(tmp_path):
 
 def train_alone(given, arm, log, objective=driver.classify, start=classifier, **options):
     run, small = start(given), task(objective, **options)
-    training.train(run, small, given, arm, given.total_epochs, [log.file])
+    training.train(run, small, given, arm, given.total_epochs, [log.file], GO_ON)
     training.finish(run, small, [log.file])
     return run
 
@@ -148,10 +152,10 @@ def test_an_arm_after_the_shared_start_equals_the_arm_alone(kind, new_log):
     start, objective = KINDS[kind]
     given, small = settings(), task(objective)
     shared, logs = start(given), [new_log() for _ in ARMS]
-    training.train(shared, small, given, "none", given.initial_iterations, [log.file for log in logs])
+    training.train(shared, small, given, "none", given.initial_iterations, [log.file for log in logs], GO_ON)
     for arm, log in zip(ARMS, logs):
         run = copy.deepcopy(shared)
-        training.train(run, small, given, arm, given.total_epochs, [log.file])
+        training.train(run, small, given, arm, given.total_epochs, [log.file], GO_ON)
         training.finish(run, small, [log.file])
         alone = new_log()
         weights = train_alone(given, arm, alone, objective, start).model.state_dict()
@@ -202,7 +206,7 @@ def test_another_seed_gives_other_noise(new_log):
     logs = new_log(), new_log()
     for log, seed in zip(logs, (30, 31)):
         run = autoencoder(settings())
-        training.train(run, task(elbo), settings(seed=seed, batch_size=60), "none", 1, [log.file])
+        training.train(run, task(elbo), settings(seed=seed, batch_size=60), "none", 1, [log.file], GO_ON)
     first, other = (log.read().batches[0].measures for log in logs)
     assert first["KLD"] == pytest.approx(other["KLD"], rel=1e-5)
     assert abs(first["BCE"] - other["BCE"]) > 1e-5
@@ -265,7 +269,7 @@ def test_batch_lines_and_means_of_an_epoch_are_those_of_its_steps(kind, names, n
         return loss, measures
 
     run, small = start(given), task(recording, train=150)
-    training.train(run, small, given, "none", 2, [log.file])
+    training.train(run, small, given, "none", 2, [log.file], GO_ON)
     log = log.read()
     assert [size for size, _ in steps] == 2 * [*(21 * [7]), 3]
     assert all(list(measures) == names for _, measures in steps)

@@ -78,13 +78,17 @@ def log_of(folder, arm):
     return runlog.parse_log(path_of(folder, arm))
 
 
+ENDINGS = [".checkpoint", ".pt", ".txt"]  # what a run leaves, beside pictures
+
+
 def files_in(folder):
     return sorted(os.listdir(os.path.join(str(folder), "logs", "Digits")))
 
 
 def files_of(arm, number="", moments=None):
     stem = os.path.basename(path_of("", arm, number))[:-len(".txt")]
-    return [stem + ".txt", stem + ".pt"] + [f"{stem}_{moment}.png" for moment in moments or MOMENTS[arm]]
+    moments = MOMENTS[arm] if moments is None else moments
+    return [stem + ending for ending in ENDINGS] + [f"{stem}_{moment}.png" for moment in moments]
 
 
 # ---- the loss ----
@@ -220,7 +224,7 @@ def shown(axes, number, columns):
 
 def test_a_grid_holds_images_reconstructions_and_samples(tmp_path, drawn, images):
     model, album = Shades().train(), album_of(tmp_path, images)
-    album.add(SimpleNamespace(model=model, epoch=9), "random", "before")
+    album.add(SimpleNamespace(model=model, epoch=9, seen={}), "random", "before")
     figure, = drawn.values()
     rows = dict(zip(["test images", "reconstructions", "samples"], figure.axes))
     assert [axes.get_ylabel() for axes in figure.axes] == list(rows)
@@ -238,7 +242,7 @@ def test_all_moments_show_the_same_images_and_latents(tmp_path, drawn, images):
         torch.manual_seed(seed)
         model, album = Shades(), album_of(tmp_path, images)
         for moment in ("before", "after", "end"):
-            album.add(SimpleNamespace(model=model, epoch=5), arm, moment)
+            album.add(SimpleNamespace(model=model, epoch=5, seen={}), arm, moment)
         asked += model.asked
     assert len(asked) == 12 and len({tuple(latents.flatten().tolist()) for latents in asked[1::2]}) == 1
     assert all(torch.equal(some, images) for some in asked[::2])
@@ -252,7 +256,7 @@ def test_a_strip_has_a_row_an_arm_and_whole_rounds(tmp_path, drawn, images, roun
 
     def add(arm, epoch, moment, words):
         model.shade = shades[f"epoch {epoch}\n{words}"] = (len(shades) + 1) / 50
-        album.add(SimpleNamespace(model=model, epoch=epoch), arm, moment)
+        album.add(SimpleNamespace(model=model, epoch=epoch, seen=album.cells.get(arm, {})), arm, moment)
     add("none", 99, "end", "end")
     for number in range(1, rounds + 1):
         add("contribution", 4 * number - 3, "before", f"before round {number}")
@@ -391,7 +395,7 @@ def test_an_arm_trains_alone_as_it_does_in_the_comparison(drive, tmp_path, few_d
         drawn.clear()
         status, _, err = drive(*TINY, "--pruning", arm)
         assert (status, err) == (0, "")
-        assert sorted(drawn) == sorted(files_of(arm, moments=[*MOMENTS[arm], "strip"])[2:])
+        assert sorted(drawn) == sorted(files_of(arm, moments=[*MOMENTS[arm], "strip"])[len(ENDINGS):])
         alone = log_of(tmp_path, arm)
         assert alone.header["pruning"] == arm and alone.batches == in_comparison.batches
         assert [line[:4] for line in alone.rounds] == [line[:4] for line in in_comparison.rounds]
@@ -401,7 +405,7 @@ def test_an_arm_trains_alone_as_it_does_in_the_comparison(drive, tmp_path, few_d
 def test_there_may_be_none_or_several_convolutions(drive, tmp_path, few_digits, drawn, widths):
     status, _, err = drive(*SHORT, "--conv-widths", widths)
     assert (status, err) == (0, "")
-    assert files_in(tmp_path) == files_of("none")[1::-1]  # one epoch leaves none to prune in
+    assert files_in(tmp_path) == files_of("none", moments=[])  # one epoch leaves none to prune in
 
 
 def test_celeba_is_trained_on_in_colour(drive, tmp_path, tiny_celeba, drawn):
@@ -435,7 +439,7 @@ def test_too_many_convolutions_are_one_line(drive, tmp_path, few_digits):
 def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_its_log(drive, tmp_path, few_digits, drawn, arguments):
     status, _, err = drive(*TINY, *arguments, "--total-epochs", "1")
     assert status == 2 and "not finite at epoch 1" in one_line(err) and "learning_rate" in err
-    assert files_in(tmp_path) == ["vae_logwithoutPruning.txt"]
+    assert files_in(tmp_path) == ["vae_logwithoutPruning.checkpoint", "vae_logwithoutPruning.txt"]
     assert [line[:2] for line in log_of(tmp_path, "none").batches] == [(1, 0)]
 
 
@@ -445,7 +449,7 @@ def test_a_full_disk_while_a_picture_is_drawn_is_one_line(drive, tmp_path, few_d
     (tmp_path / "logs" / "Digits" / "vae_logwithoutPruning_end.png.part").symlink_to("/dev/full")
     status, _, err = drive(*SHORT)
     assert status == 2 and re.search("vae_logwithoutPruning_end.png: .*No space left on device", one_line(err))
-    assert files_in(tmp_path) == ["vae_logwithoutPruning.pt", "vae_logwithoutPruning.txt"]
+    assert files_in(tmp_path) == files_of("none", moments=[])
     assert log_of(tmp_path, "none").summary["epochs"] == 1
 
 

@@ -1,0 +1,336 @@
+"""Faults that end a run: what was on disk before is still there and loads, and the next start works.
+
+Every fault is counted in a table that pytest prints at its end: how often it was made, after how many of them something
+that had been on disk was lost, and how often the next start did its work.
+"""
+import builtins
+import ctypes
+import glob
+import importlib
+import multiprocessing
+import os
+import random
+import re
+import resource
+import shutil
+import signal
+import sys
+import time
+
+import pytest
+from conftest import FAULTS, ROOT, write_tiny_mnist
+from test_checkpoint import ARMS, PREFIX, TINY, log_of, remains
+
+import checkpoint
+import config
+import runlog
+
+TRIES = 20
+ENDLESS = ["--total-epochs", "1000000", "--initial-iterations", "1000000"]
+
+# Processes are forked from one that has torch imported already, and OpenMP's threads not started.
+os.environ["PYTHONPATH"] = os.pathsep.join([ROOT, os.path.join(ROOT, "tests")])
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["driver", "vae", "matplotlib.figure", "torchvision.datasets"])
+
+
+class Program:
+    """A program that runs in a process of its own, in a folder; its stderr goes to the file `err` there."""
+
+    def __init__(self, folder, *arguments, program="driver.py", **troubles):
+        self.err = os.path.join(str(folder), "err")
+        self.process = FORKS.Process(target=run_main, args=(program, str(folder), arguments, troubles))
+        if os.path.exists(self.err):
+            os.remove(self.err)
+        self.process.start()
+        while not os.path.exists(self.err) and self.process.is_alive():  # until the program itself begins
+            time.sleep(0.001)
+
+    def end(self, seconds=60):
+        """Its exit status and what it said on stderr."""
+        self.process.join(seconds)
+        assert self.process.exitcode is not None, "it goes on"
+        with open(self.err) as file:
+            return self.process.exitcode, file.read()
+
+
+def run_main(name, folder, arguments, troubles):
+    """Run a program with these troubles: kill_at: SIGKILL at its number-th operation on a file under logs/;
+    file_limit: bytes that no file may exceed; no_rights: as if not started by root."""
+    os.chdir(folder)
+    sys.argv = [name, *arguments]
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number, path in ((1, os.devnull), (2, "err")):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), number)
+    if "file_limit" in troubles:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (troubles["file_limit"], resource.RLIM_INFINITY))
+    if "no_rights" in troubles:  # root, too, is held to what a file's mode allows: no capabilities, of 3 kinds
+        ctypes.CDLL(None).capset((ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)())
+    if "kill_at" in troubles:
+        left = [troubles["kill_at"]]
+
+        def counted(function):
+            def call(subject, *arguments, **options):
+                if isinstance(subject, int) or "logs" in str(subject):  # a descriptor, or a path
+                    left[0] -= 1
+                    if left[0] == 0:
+                        os.kill(os.getpid(), signal.SIGKILL)
+                return function(subject, *arguments, **options)
+            return call
+        for module, function in ((builtins, "open"), (os, "rename"), (os, "replace"), (os, "remove"), (os, "fsync")):
+            setattr(module, function, counted(getattr(module, function)))
+    config.run_command(importlib.import_module(os.path.splitext(name)[0]).main)
+
+
+@pytest.fixture(scope="module")
+def datasets(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny") / "datasets"
+    write_tiny_mnist(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def place(datasets, tmp_path):
+    os.symlink(datasets, str(tmp_path / "datasets"))
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def undisturbed(datasets, tmp_path_factory):
+    """{program: (what a run leaves that nothing disturbs, how long it takes)}, made on demand."""
+    known = {}
+
+    def of(program):
+        if program not in known:
+            for _ in range(2):  # the first one waits for the imports
+                folder = tmp_path_factory.mktemp("undisturbed")
+                os.symlink(datasets, str(folder / "datasets"))
+                started = time.monotonic()
+                assert Program(folder, *TINY[program], program=program).end()[0] == 0
+            known[program] = remains(folder, program), time.monotonic() - started
+        return known[program]
+    return of
+
+
+def count(fault, tries, lost, recovered):
+    FAULTS.append((fault, tries, lost, recovered))
+    assert (lost, recovered) == (0, tries)
+
+
+def progress(folder, program="driver.py"):
+    """{arm: how far its checkpoint is}. Fails where a file is there and does not load, or a log is not whole."""
+    found = {}
+    for arm in ARMS:
+        log = log_of(folder, arm, program)
+        if os.path.exists(runlog.checkpoint_path(log)):
+            state = checkpoint.read(log)
+            assert os.path.getsize(log) >= state["extents"][os.path.basename(log)][0]
+            found[arm] = state["epoch"], state["batches"]
+        if os.path.exists(runlog.network_path(log)):
+            checkpoint.torch.load(runlog.network_path(log), weights_only=True)
+    return found
+
+
+def start_or_go_on(folder, program, **troubles):
+    """The process of a run that is new in this folder, or goes on with what the log of a random arm names."""
+    left = glob.glob(os.path.join(str(folder), "logs", "MNIST", PREFIX[program] + "*.checkpoint"))
+    arguments = ["--resume", re.sub("checkpoint$", "txt", random.choice(sorted(left)))] if left else TINY[program]
+    if not left:
+        shutil.rmtree(str(folder / "logs"), ignore_errors=True)
+    return Program(folder, *arguments, program=program, **troubles)
+
+
+def disturb(folder, program, undisturbed, disturbed_start, statuses, tries=TRIES):
+    """Disturb a run again and again on its way, begin anew where it ends all the same, and let the last one end.
+
+    disturbed_start: () -> the Program. Returns how often it lost something and how often the next start went on.
+    """
+    expected, made, lost, recovered, before = undisturbed(program)[0], 0, 0, 0, {}
+    while made < tries:
+        status, err = disturbed_start().end()
+        assert status in (0, *statuses) and "Traceback" not in err, (status, err)
+        try:
+            now = progress(folder, program)
+            lost += any(now.get(arm, (-1, 0)) < then for arm, then in before.items())
+        except (AssertionError, config.UserError, RuntimeError):
+            lost += 1
+            raise
+        if status:
+            made, before = made + 1, now
+        else:
+            assert remains(folder, program) == expected
+            shutil.rmtree(str(folder / "logs"))
+            before = {}
+        recovered = made  # every start so far went on, or the assertion above had failed
+    assert start_or_go_on(folder, program).end()[0] == 0
+    assert remains(folder, program) == expected
+    return lost, recovered
+
+
+# ---- killed ----
+
+@pytest.mark.parametrize("name, program, tries", [
+    ("SIGKILL", "driver.py", TRIES), ("SIGKILL", "vae.py", 2),
+    ("SIGINT", "driver.py", 5), ("SIGTERM", "driver.py", 5)])
+def test_killed_at_random_moments(name, program, tries, place, undisturbed):
+    random.seed(name)
+    seconds = undisturbed(program)[1]
+
+    def start():
+        running = start_or_go_on(place, program)
+        time.sleep(random.uniform(0, seconds))
+        if running.process.is_alive():
+            os.kill(running.process.pid, getattr(signal, name))
+        return running
+    statuses = {"SIGKILL": [-signal.SIGKILL], "SIGINT": [130], "SIGTERM": [130, -signal.SIGTERM]}[name]
+    lost, recovered = disturb(place, program, undisturbed, start, statuses, tries)
+    count(f"{name} at a random moment, {program}", tries, lost, recovered)
+
+
+@pytest.mark.parametrize("program, tries", [("driver.py", TRIES), ("vae.py", 3)])
+def test_killed_at_an_operation_on_a_file(program, tries, place, undisturbed):
+    random.seed(0)
+
+    def start():
+        return start_or_go_on(place, program, kill_at=random.randint(1, 25))
+    lost, recovered = disturb(place, program, undisturbed, start, [-signal.SIGKILL], tries)
+    count(f"SIGKILL as a file is opened, renamed or removed, {program}", tries, lost, recovered)
+
+
+def test_the_second_ctrl_c_ends_at_once_and_an_ignored_one_never():
+    found = signal.signal(signal.SIGINT, signal.default_int_handler)  # pytest itself may have been started to ignore it
+    with pytest.raises(KeyboardInterrupt), checkpoint.Stop() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.asked
+        os.kill(os.getpid(), signal.SIGINT)
+    earlier = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    with checkpoint.Stop() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert not stop.asked
+    assert signal.signal(signal.SIGTERM, earlier) == signal.SIG_IGN
+    assert signal.signal(signal.SIGINT, found) == signal.default_int_handler
+
+
+# ---- the disk ----
+
+def test_a_full_disk(place, undisturbed):
+    random.seed(1)
+    limits = iter([400, 1500, 5000, 20000, 36000, 60000, *(random.randint(400, 70000) for _ in range(TRIES))])
+
+    def start():
+        return start_or_go_on(place, "driver.py", file_limit=next(limits))
+    lost, recovered = disturb(place, "driver.py", undisturbed, start, [2], tries=10)
+    count("no space left on the disk", 10, lost, recovered)
+
+
+def test_a_log_folder_that_is_removed_meanwhile(place):
+    recovered, tries = 0, 5
+    for number in range(tries):
+        running = Program(place, *TINY["driver.py"][:-1], *ENDLESS, "--checkpoint-every", str(1 + 99 * (number % 2)))
+        wait_for_epoch(log_of(place, "none"))
+        os.rename(str(place / "logs"), str(place / f"gone{number}"))
+        status, err = running.end()
+        assert status == 2 and err.count("\n") == 1 and "training_logwithoutPruning" in err, err
+        recovered += Program(place, *TINY["driver.py"]).end()[0] == 0
+        shutil.rmtree(str(place / "logs"))
+    count("log folder removed meanwhile", tries, 0, recovered)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="root's rights are given up as on Linux")
+def test_a_folder_without_permission_to_write(place):
+    assert Program(place, *TINY["driver.py"]).end()[0] == 0
+    (place / "shut").mkdir()
+    before, recovered = remains(place, "driver.py"), 0
+    tries = [TINY["driver.py"], ["--resume", log_of(place, "contribution")],
+             [*TINY["driver.py"], "--log-folder", "shut"], [*TINY["driver.py"], "--log-folder", "shut", "--dry-run"]]
+    for arguments in tries:
+        allow(place, False)
+        status, err = Program(place, *arguments, no_rights=True).end()
+        assert status == 2 and err.count("\n") == 1 and "ermission denied" in err, err
+        assert remains(place, "driver.py") == before
+        allow(place, True)
+        recovered += Program(place, *arguments, no_rights=True).end()[0] == 0
+        before = remains(place, "driver.py")
+    count("folder that may not be written to", len(tries), 0, recovered)
+
+
+def allow(place, writing):
+    """Let the logs, and the folder `shut`, be written, or read only."""
+    for path in glob.glob(str(place / "logs" / "MNIST" / "*")):
+        os.chmod(path, 0o644 if writing else 0o444)
+    for folder in (place / "logs" / "MNIST", place / "shut", place / "shut" / "MNIST"):
+        if folder.exists():
+            os.chmod(str(folder), 0o755 if writing else 0o555)
+
+
+def wait_for_epoch(path, number=2, seconds=60):
+    """Wait until a log has this epoch."""
+    end = time.monotonic() + seconds
+    while not (os.path.exists(path) and f"After epoch {number}:" in open(path).read()):
+        assert time.monotonic() < end, "not within a minute"
+        time.sleep(0.01)
+
+
+# ---- two at once ----
+
+def test_two_runs_at_once_for_one_log(place):
+    tries, recovered = 4, 0
+    for number in range(tries):
+        log, short = log_of(place, "none"), [*TINY["driver.py"][:-1], "--pruning", "none"]
+        running = Program(place, *short, *ENDLESS)
+        wait_for_epoch(log)
+        second = [["--resume", log], short][number % 2]
+        status, err = Program(place, *second).end()
+        assert status == 2 and "another run is writing this log" in err and err.count("\n") == 1, err
+        assert running.process.is_alive()
+        running.process.kill()
+        running.end()
+        # Its lock has gone with it. A run without end cannot go on to its end.
+        recovered += Program(place, *short).end()[0] == 0
+        assert Program(place, "--resume", log).end()[0] == 0
+        shutil.rmtree(str(place / "logs"))
+    count("two runs at once for one log", tries, 0, recovered)
+
+
+def test_a_refused_comparison_leaves_the_arms_that_no_run_writes(place):
+    assert Program(place, *TINY["driver.py"]).end()[0] == 0
+    before, single = remains(place, "driver.py"), [*TINY["driver.py"][:-1], "--pruning", "random"]
+    running = Program(place, *single, *ENDLESS[:2])
+    wait_for_epoch(log_of(place, "random"))
+    status, err = Program(place, *TINY["driver.py"]).end()
+    assert status == 2 and "worstPruning.txt: another run is writing this log" in err
+    status, err = Program(place, *TINY["driver.py"], "--dry-run").end()
+    assert status == 2 and "worstPruning.txt: another run is writing this log" in err
+    running.process.terminate()  # a kill could leave half a checkpoint beside the whole one
+    assert running.end()[0] == 130
+    after = remains(place, "driver.py")
+    assert all(after[name] == before[name] for name in before if "worst" not in name)
+
+
+# ---- what is not the disk's fault ----
+
+def test_a_loss_that_is_not_finite(place):
+    assert Program(place, *TINY["driver.py"]).end()[0] == 0
+    before = remains(place, "driver.py")
+    assert Program(place, *TINY["driver.py"], "--learning-rate", "1e30").end()[0] == 2
+    kept = remains(place, "driver.py")
+    lost = any(kept[re.sub(r"\.(\w+)$", r".1.\1", name)] != what for name, what in before.items())
+    status = Program(place, *TINY["driver.py"]).end()[0]
+    count("loss that is not finite", 1, lost, status == 0 and before.items() <= remains(place, "driver.py").items())
+
+
+def test_a_data_file_that_is_cut_short(tmp_path):
+    write_tiny_mnist(tmp_path / "datasets")
+    files = sorted(glob.glob(str(tmp_path / "datasets" / "MNIST" / "raw" / "*")))
+    recovered = 0
+    for path in files:
+        with open(path, "rb") as file:
+            content = file.read()
+        with open(path, "wb") as file:
+            file.write(content[:-1])
+        status, err = Program(tmp_path, *TINY["driver.py"]).end()
+        assert status == 2 and err.count("\n") == 1 and f"{path[len(str(tmp_path)) + 1:]} is damaged; delete it" in err
+        with open(path, "wb") as file:
+            file.write(content)
+        recovered += Program(tmp_path, *TINY["driver.py"][:-1]).end()[0] == 0
+    count("data file cut short", len(files), 0, recovered)
