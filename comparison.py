@@ -29,6 +29,8 @@ def prepare(program, description):
     machine.repeat_exactly(settings.deterministic)
     torch.manual_seed(settings.seed)
     device, earlier = machine.pick_device(settings.device), settings.environment
+    settings.device = device.type
+    settings.precision = machine.pick_precision(settings.precision, device, bool(settings.conv_widths))
     settings.environment = machine.environment(device)
     settings.environment.update((name, earlier[name]) for name in ["started"] if name in earlier)
     return settings, device
@@ -100,8 +102,8 @@ def checked(config, fresh, path):
             os.path.basename(path) not in state["extents"]):
         raise UserError(f"{path} and its checkpoint are not of the same run as {config.resume}, so that cannot go on")
     check_unchanged(values_of(config), state["config"], path)
-    check_unchanged(*({name: environment.get(name) for name in ("device", "data")}
-                      for environment in (config.environment, state["environment"])), path)
+    check_unchanged(*({"data": environment.get("data")} for environment in (config.environment, state["environment"])),
+                    path)
     checkpoint.restore(copy.deepcopy(fresh), state)
     return {name: state[name] for name in ("config", "environment", "extents", "epoch", "batches")}
 

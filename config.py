@@ -31,6 +31,8 @@ SETTINGS = {
     "seed": Setting(int, "0 to 4294967295", lambda n: 0 <= n < 2 ** 32,
                     "fixes first weights, batches, sampled latents and random ranking"),
     "device": Setting(str, "auto, cpu, cuda or mps", lambda s: s in ("auto", "cpu", "cuda", "mps"), "where to train"),
+    "precision": Setting(str, "auto, float32 or bfloat16", lambda s: s in ("auto", "float32", "bfloat16"),
+                         "of the products in a training step; auto: bfloat16 where it pays"),
     "deterministic": Setting(bool, "True or False", lambda choice: True,
                              "the same bits at every run on the same machine; False may be faster on a GPU"),
     "holdout": Setting(int, "0 to 10000", lambda n: 0 <= n <= 10000,
@@ -240,9 +242,11 @@ def values_of(settings):
 
 
 def check_unchanged(values, earlier, log):
-    """Raise UserError where values differ from the earlier ones, but for more epochs and what changes no result."""
+    """Raise UserError where values differ from the earlier ones, but for more epochs and what changes no result; "auto"
+    may be what it was."""
+    free = ("checkpoint_every", "dataset_folder", "log_folder")
     changed = [f"{name} = {value!r}, there {earlier.get(name)!r}" for name, value in values.items()
-               if value != earlier.get(name) and name not in ("checkpoint_every", "dataset_folder", "log_folder")
+               if name not in free and value not in (earlier.get(name), "auto")
                and not (name == "total_epochs" and value > earlier.get(name, value))]
     if changed:
         raise UserError(f"{log}: a run goes on with its own configuration, and now constants.py, ranking.py or a flag "

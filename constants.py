@@ -25,6 +25,8 @@ lambda_max = 0.0           # weight of the largest share, 0 or more; above 0 a r
 checkpoint_every = 10      # epochs between two checkpoints, 1 or more; there is one after every round too
 seed = 30                  # fixes the first weights, the batches and the random ranking, 0 to 4294967295
 device = "auto"            # "auto", "cpu", "cuda" or "mps"
+precision = "auto"         # "auto", "float32" or "bfloat16": of the products in a training step; "auto": bfloat16 where
+                           # the machine has instructions for it and the network has convolutions
 deterministic = True       # True: the same bits at every run on the same machine; False: may be faster on a GPU
 holdout = 0                # training images held out and tested on in place of the test set, 0 to 10000
 

@@ -28,7 +28,7 @@ def main():
 
 def classify(model, images, labels):
     """Mean cross-entropy of a batch, and with it the accuracy in percent."""
-    logits = model(images)
+    logits = model(images).float()
     loss = functional.cross_entropy(logits, labels)
     return loss, {"loss": loss, "accuracy": 100 * (logits.argmax(1) == labels).float().mean()}
 

@@ -23,6 +23,29 @@ def pick_device(name):
     return torch.device(name)
 
 
+def pick_precision(name, device, has_convolutions):
+    """"bfloat16" or "float32" for a training step. "auto" takes bfloat16 where the device has instructions for it and
+    the network has convolutions: the small networks of MNIST spend more on the casts than their products gain. Raises
+    UserError where this torch cannot."""
+    if name == "auto":
+        name = "bfloat16" if has_convolutions and multiplies_bfloat16(device) else "float32"
+    if name == "bfloat16" and device.type == "mps":
+        raise UserError("precision bfloat16: not on the device mps; take float32 or another device")
+    return name
+
+
+def multiplies_bfloat16(device):
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability() >= (8, 0)
+    return device.type == "cpu" and not {"amx_bf16", "avx512_bf16"}.isdisjoint(processor_line("flags").split())
+
+
+def autocast(device, precision):
+    """The context of a training step: with "bfloat16" its matrix products and convolutions take numbers of 8 bits'
+    precision and sum in float32; weights, their gradients and the optimizer stay in float32."""
+    return torch.autocast(device.type, torch.bfloat16) if precision == "bfloat16" else contextlib.nullcontext()
+
+
 def repeat_exactly(deterministic):
     """With True every operation gives the same bits each time, on a GPU as well; an operation that cannot, warns."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for; read when it starts
@@ -58,17 +81,22 @@ def set_random_states(states):
 def environment(device):
     """What the head of a log says about the moment, the versions, the machine and the commit of this code."""
     machine = torch.cuda.get_device_name() if device.type == "cuda" else processor_name()
-    return {"device": device.type, "started": time.strftime("%Y-%m-%d %H:%M:%S"), "python": platform.python_version(),
+    return {"started": time.strftime("%Y-%m-%d %H:%M:%S"), "python": platform.python_version(),
             "torch": str(torch.__version__), "numpy": np.__version__, "machine": machine,
             "threads": torch.get_num_threads(), "commit": commit()}
 
 
 def processor_name():
-    try:
-        with open("/proc/cpuinfo") as file:
-            return next(line for line in file if line.startswith("model name")).split(":")[1].strip()
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+    return processor_line("model name") or platform.processor() or platform.machine()
+
+
+def processor_line(name):
+    """What Linux says of the first processor under this name; "" where it does not."""
+    with contextlib.suppress(OSError), open("/proc/cpuinfo") as file:
+        for line in file:
+            if line.startswith(name):
+                return line.split(":")[1].strip()
+    return ""
 
 
 def commit():

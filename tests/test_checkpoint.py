@@ -340,6 +340,7 @@ def refused(interrupted, drive):
     (["--dataset", "2"], "dataset = 'FashionMNIST', there 'MNIST'"),
     (["--hidden-widths", "9-6"], r"hidden_widths = \[9, 6\], there \[10, 6\]"),
     (["--deterministic", "False"], "deterministic = False, there True"),
+    (["--precision", "bfloat16"], "precision = 'bfloat16', there 'float32'"),
 ])
 def test_another_configuration_is_refused_by_name(refused, flags, named):
     assert re.search(named, refused(*flags))
@@ -408,9 +409,15 @@ def test_another_device_or_other_data_are_refused_by_name(refused, interrupted, 
     tiny_mnist(interrupted / "others", counts=(110, 21))
     assert re.search("data = '110 images .*, 21 images .*', there '110 images .*, 20 images ",
                      refused("--dataset-folder", "others"))
-    environment = machine.environment
-    monkeypatch.setattr(machine, "environment", lambda device: {**environment(device), "device": "cuda"})
-    assert "device = 'cuda', there 'cpu'" in refused()
+    read = checkpoint.read
+
+    def read_of_a_gpu(log):
+        state = read(log)
+        state["config"].update(device="cuda", precision="bfloat16")
+        return state
+    monkeypatch.setattr(checkpoint, "read", read_of_a_gpu)
+    assert "device = 'cpu', there 'cuda'" in refused()
+    assert "device = 'cpu', there 'cuda'; precision = 'float32', there 'bfloat16'" in refused("--device", "auto")
 
 
 def test_the_checkpoint_of_another_arm_is_refused(refused, interrupted):

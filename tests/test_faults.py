@@ -4,6 +4,7 @@ Every fault is counted in a table that pytest prints at its end: how often it wa
 that had been on disk was lost, and how often the next start did its work.
 """
 import builtins
+import contextlib
 import ctypes
 import glob
 import importlib
@@ -179,7 +180,7 @@ def test_killed_at_random_moments(name, program, tries, place, undisturbed):
     def start():
         running = start_or_go_on(place, program)
         time.sleep(random.uniform(0, seconds))
-        if running.process.is_alive():
+        with contextlib.suppress(ProcessLookupError):  # it has just ended
             os.kill(running.process.pid, getattr(signal, name))
         return running
     statuses = {"SIGKILL": [-signal.SIGKILL], "SIGINT": [130], "SIGTERM": [130, -signal.SIGTERM]}[name]

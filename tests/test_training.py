@@ -14,6 +14,7 @@ import checkpoint
 import config
 import data
 import driver
+import machine
 import models
 import runlog
 import training
@@ -25,7 +26,7 @@ GO_ON = checkpoint.Stop()  # nobody asks for it
 def settings(**changes):
     values = {"total_epochs": 6, "initial_iterations": 2, "increment": 2, "prune_percent": 10.0, "lambda_average": 1.0,
               "lambda_max": 0.0, "seed": 30, "batch_size": 25, "learning_rate": 0.1, "momentum": 0.9,
-              "checkpoint_every": 1000, "flags": {}, "environment": {}}
+              "precision": "float32", "checkpoint_every": 1000, "flags": {}, "environment": {}}
     return argparse.Namespace(**{**values, **changes})
 
 
@@ -362,3 +363,48 @@ def test_a_full_disk_is_a_user_error_that_names_the_log(new_log):
     assert whole.lines() == ["a line"]
     with contextlib.suppress(OSError):
         full.close()
+
+
+# ---- precision ----
+
+def test_bfloat16_rounds_the_products_and_keeps_weights_and_measures_in_float32(new_log):
+    def step_of(precision):
+        run, measures = classifier(settings()), []
+        for _ in range(2):
+            images, labels = next(task().data.train.batches(25))
+            measures.append(training.step(run, task(), precision, images, labels)["loss"])
+        state = [value for entry in run.optimizer.state.values() for value in entry.values()]
+        assert {value.dtype for value in [*run.model.parameters(), *state, *measures]} == {torch.float32}
+        return measures[0].item()
+
+    images, labels = next(task().data.train.batches(25))
+    x = images.flatten(1).bfloat16().double()
+    for layer in classifier(settings()).model.layers:
+        x = (x @ layer.weight.detach().bfloat16().double().T).bfloat16().double()
+        x = x.relu() if layer.out_features != 3 else x
+    assert step_of("bfloat16") == pytest.approx(functional.cross_entropy(x, labels).item(), rel=1e-3)
+    assert step_of("bfloat16") != step_of("float32")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_seed_fixes_the_log_in_bfloat16_too(kind, new_log):
+    start, objective = KINDS[kind]
+    logs = [new_log() for _ in range(3)]
+    for log, precision in zip(logs, ("bfloat16", "bfloat16", "float32")):
+        train_alone(settings(precision=precision), "contribution", log, objective, start)
+    assert logs[0].lines() == logs[1].lines() != logs[2].lines()
+
+
+@pytest.mark.parametrize("name, device, convolutions, flags, picked", [
+    ("auto", "cpu", True, "fpu amx_bf16 sse", "bfloat16"), ("auto", "cpu", True, "avx512_bf16", "bfloat16"),
+    ("auto", "cpu", True, "avx512f", "float32"), ("auto", "cpu", False, "amx_bf16", "float32"),
+    ("auto", "mps", True, "", "float32"), ("bfloat16", "cpu", False, "", "bfloat16"),
+    ("float32", "cpu", True, "amx_bf16", "float32")])
+def test_auto_takes_bfloat16_where_it_pays(name, device, convolutions, flags, picked, monkeypatch):
+    monkeypatch.setattr(machine, "processor_line", {"flags": flags}.get)
+    assert machine.pick_precision(name, torch.device(device), convolutions) == picked
+
+
+def test_bfloat16_is_refused_where_torch_has_none():
+    with pytest.raises(config.UserError, match="not on the device mps"):
+        machine.pick_precision("bfloat16", torch.device("mps"), True)
