@@ -14,7 +14,7 @@ from config import UserError, values_of
 
 # What a Run has beside its network and its optimizer: numbers, which are saved as text, since torch 1.13 reads no float
 # with weights_only=True, and tensors.
-NUMBERS = {"epoch": int, "rounds": int, "seconds": float, "batches": int, "spent": float}
+NUMBERS = {"seed": int, "epoch": int, "rounds": int, "seconds": float, "batches": int, "spent": float}
 TENSORS = {"history": (torch.Tensor, type(None)), "random": dict, "seen": dict}
 KEYS = {"flags": dict, "config": dict, "environment": dict, "extents": dict, "widths": list, **NUMBERS,
         "weights": dict, "optimizer": dict, **TENSORS}
@@ -92,8 +92,19 @@ def restore(run, state):
 class Stop:
     """Inside `with Stop() as stop:` the first Ctrl-C, SIGTERM or closed terminal sets stop.asked; a second one ends the
     program at once. A signal that the program was started to ignore, as by nohup, stays ignored."""
-    asked = False
     signals = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+    def __init__(self):
+        self.heard, self.parent = False, None
+
+    @property
+    def asked(self):
+        return self.heard or (self.parent is not None and os.getppid() != self.parent)
+
+    def follow_parent(self):
+        """In a forked process: leave the terminal's Ctrl-C to the parent, which tells of it; stop when it is gone."""
+        self.parent = os.getppid()
+        os.setpgid(0, 0)
 
     def __enter__(self):
         present = {number: signal.getsignal(number) for number in self.signals}
@@ -107,7 +118,7 @@ class Stop:
             signal.signal(number, handler)
 
     def ask(self, number, frame):
-        self.asked = True
+        self.heard = True
         self.__exit__()
-        if os.isatty(2):
+        if os.isatty(2) and self.parent is None:
             os.write(2, b"\nstopping after this batch or round; once more to stop at once\n")

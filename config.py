@@ -5,6 +5,7 @@ of the program, or raises UserError with one line that says what is wrong and wh
 """
 import argparse
 import difflib
+import functools
 import importlib
 import os
 import signal
@@ -26,10 +27,17 @@ SETTINGS = {
                              "percent of a layer's present neurons that a round removes"),
     "lambda_average": Setting(float, "0 or more", lambda x: 0 <= x < float("inf"), "weight of C_avg in the score"),
     "lambda_max": Setting(float, "0 or more", lambda x: 0 <= x < float("inf"), "weight of C_max in the score"),
-    "checkpoint_every": Setting(int, "1 or more", lambda n: n >= 1,
-                                "epochs between two checkpoints; there is one after every round and at the end too"),
+    "ranking_images": Setting(int, "0 or more", lambda n: n >= 0,
+                              "training images that a round ranks by, drawn anew each time; 0: all of them"),
+    "compensate": Setting(bool, "True or False", lambda choice: True,
+                          "a round refits the weights that stay to what their layers gave before"),
     "seed": Setting(int, "0 to 4294967295", lambda n: 0 <= n < 2 ** 32,
                     "fixes first weights, batches, sampled latents and random ranking"),
+    "seeds": Setting(int, "1 to 10000", lambda n: 1 <= n <= 10000, "runs with seed, seed + 1, ... of every arm"),
+    "jobs": Setting(int, "1 to 1000", lambda n: 1 <= n <= 1000,
+                    "runs side by side, which share the processor's threads"),
+    "checkpoint_every": Setting(int, "1 or more", lambda n: n >= 1,
+                                "epochs between two checkpoints; there is one after every round and at the end too"),
     "device": Setting(str, "auto, cpu, cuda or mps", lambda s: s in ("auto", "cpu", "cuda", "mps"), "where to train"),
     "precision": Setting(str, "auto, float32 or bfloat16", lambda s: s in ("auto", "float32", "bfloat16"),
                          "of the products in a training step; auto: bfloat16 where it pays"),
@@ -78,6 +86,8 @@ Program = namedtuple("Program", "prefix log datasets table")
 CLASSIFIER = Program("", "training_log", DATASETS[:-1], CLASSIFIER_TABLE)
 VAE = Program("vae_", "vae_log", DATASETS, VAE_TABLE)
 
+COMPARED = ["none", "contribution", "random"]  # the arms of --compare, if it does not name others
+
 OTHER_SPELLINGS = {"inital_iterations": "initial_iterations"}  # the historic spelling of the published constants.py
 
 
@@ -93,12 +103,17 @@ class Interrupted(Exception):
 
 
 def run_command(main):
-    """Run `main`; end with status 2 and one line for what the user can mend, 130 for Ctrl-C or SIGTERM."""
+    """Run the `main` of a command, see report_errors; SIGTERM is as Ctrl-C."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if sys.stdout:
         sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may hold what a terminal cannot show
+    report_errors(main)
+
+
+def report_errors(function):
+    """Call it; end with status 2 and one line for what the user can mend, 130 for Ctrl-C or SIGTERM."""
     try:
-        main()
+        function()
     except UserError as error:
         end(2, error)
     except Interrupted as stop:
@@ -216,7 +231,7 @@ def resolve(arguments, description, program, default_pruning, arms, recall):
     settings = {**SETTINGS, **program.table}
     if earlier["config"].get("pruning") == "none":  # said by --pruning, or by a schedule that had no round
         default_pruning = "none"
-    values.update(constants[program.prefix + dataset], pruning=default_pruning, compare=False)
+    values.update(constants[program.prefix + dataset], pruning=default_pruning, compare=[])
     for name, value in flags.items():
         values[name] = check_value(name, value, settings[name], flag(name)) if name in settings else value
     if values["lambda_average"] == values["lambda_max"] == 0:
@@ -227,8 +242,10 @@ def resolve(arguments, description, program, default_pruning, arms, recall):
             raise UserError(f"--compare: {program.prefix}initial_iterations = {values['initial_iterations']} leaves no "
                             f"epoch to prune in; legal: below {program.prefix}total_epochs = {values['total_epochs']}")
         values["pruning"] = "none"
+    if values["seed"] + values["seeds"] > 2 ** 32:
+        raise UserError(f"seeds = {values['seeds']} from seed = {values['seed']} on; legal: up to 4294967295")
     if values["compare"] and "pruning" not in flags:
-        values["pruning"] = ", ".join(arms)
+        values["pruning"] = ", ".join(values["compare"])
     if resume:
         check_unchanged(values, earlier["config"], resume)
         values["log_folder"] = os.path.normpath(os.path.join(os.path.dirname(resume), os.pardir))
@@ -244,7 +261,7 @@ def values_of(settings):
 def check_unchanged(values, earlier, log):
     """Raise UserError where values differ from the earlier ones, but for more epochs and what changes no result; "auto"
     may be what it was."""
-    free = ("checkpoint_every", "dataset_folder", "log_folder")
+    free = ("checkpoint_every", "dataset_folder", "jobs", "log_folder")
     changed = [f"{name} = {value!r}, there {earlier.get(name)!r}" for name, value in values.items()
                if name not in free and value not in (earlier.get(name), "auto")
                and not (name == "total_epochs" and value > earlier.get(name, value))]
@@ -264,7 +281,9 @@ def make_parser(values, program, description, default_pruning, arms):
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--pruning", choices=arms, help=f"how neurons are chosen (now: {default_pruning})")
     yes = {"action": "store_true", "default": argparse.SUPPRESS}
-    which.add_argument("--compare", help=f"train {', '.join(arms)} from one shared start", **yes)
+    which.add_argument("--compare", metavar="ARMS", nargs="?", const=COMPARED, default=argparse.SUPPRESS,
+                       type=functools.partial(arm_list, arms), help="train these arms, with commas between them, from "
+                       f"one shared start; arms: {', '.join(arms)} (without a list: {', '.join(COMPARED)})")
     begin = parser.add_mutually_exclusive_group()
     begin.add_argument("--resume", metavar="LOG", help="go on with the run that wrote this log from its last "
                        "checkpoint; with a larger --total-epochs also where it has ended")
@@ -278,6 +297,15 @@ def make_parser(values, program, description, default_pruning, arms):
         parser.add_argument(*map(flag, spellings), dest=name, type=kind, metavar=metavar,
                             help=f"{setting.meaning}; {setting.legal} (now: {now})".replace("%", "%%"))
     return parser
+
+
+def arm_list(arms, text):
+    """The arms of a list with commas between them. Raises UserError."""
+    names = text.replace(" ", "").split(",")
+    wrong = [name for name in names if name not in arms or names.count(name) > 1]
+    if wrong:
+        raise UserError(f"--compare {text}: {wrong[0]!r}; legal: some of {', '.join(arms)}, each once")
+    return names
 
 
 def truth(text):

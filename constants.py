@@ -21,9 +21,15 @@ prune_percent = 10         # percent of a layer's present neurons that a round r
 lambda_average = 1.0       # weight of the mean share in the next layer's inputs, 0 or more
 lambda_max = 0.0           # weight of the largest share, 0 or more; above 0 a round takes longer
 
+# ---- every criterion ----
+ranking_images = 0         # training images that a round ranks by, drawn anew each time; 0: the whole training set
+compensate = False         # True: a round refits the weights that stay to what their layers gave before
+
 # ---- the run ----
-checkpoint_every = 10      # epochs between two checkpoints, 1 or more; there is one after every round too
 seed = 30                  # fixes the first weights, the batches and the random ranking, 0 to 4294967295
+seeds = 1                  # runs with seed, seed + 1, ... of every arm, 1 or more
+jobs = 1                   # runs side by side, which share the processor's threads, 1 or more
+checkpoint_every = 10      # epochs between two checkpoints, 1 or more; there is one after every round too
 device = "auto"            # "auto", "cpu", "cuda" or "mps"
 precision = "auto"         # "auto", "float32" or "bfloat16": of the products in a training step; "auto": bfloat16 where
                            # the machine has instructions for it and the network has convolutions

@@ -2,6 +2,7 @@
 
     python driver.py                          asks for the data set; values from constants.py
     python driver.py --dataset 1 --compare    MNIST: no pruning, contribution and random from one shared start
+    ... --compare contribution,random,taylor --seeds 5 --jobs 2    these arms, five times, two at a time
 
 `python plot.py` draws the logs afterwards; `python driver.py -h` lists the flags.
 """
@@ -20,10 +21,14 @@ def main():
     dataset = data.load(settings, device, settings.mean, settings.std)
     network = {"image_shape": dataset.train.image_shape, "conv_widths": settings.conv_widths,
                "hidden_widths": settings.hidden_widths, "classes": dataset.classes}
-    model = models.build(**network).to(device)
-    optimizer = torch.optim.SGD(model.parameters(), lr=settings.learning_rate, momentum=settings.momentum)
-    task = training.Task(dataset, classify, lambda model: {}, lambda run, arm, moment: None)
-    comparison.compare(settings, network, training.Run(model, optimizer), task, config.CLASSIFIER.log)
+
+    def start(seed, hidden_widths):
+        model = models.build(**{**network, "hidden_widths": hidden_widths}).to(device)
+        optimizer = torch.optim.SGD(model.parameters(), lr=settings.learning_rate, momentum=settings.momentum)
+        return training.Run(model, optimizer, seed)
+
+    task = training.Task(dataset, classify, lambda model: {}, lambda run, arm, moment, path: None, None)
+    comparison.compare(settings, network, start, task, config.CLASSIFIER.log)
 
 
 def classify(model, images, labels):

@@ -78,12 +78,12 @@ def set_random_states(states):
         (torch if name == "cpu" else getattr(torch, name)).set_rng_state(state)
 
 
-def environment(device):
+def environment(device, threads):
     """What the head of a log says about the moment, the versions, the machine and the commit of this code."""
     machine = torch.cuda.get_device_name() if device.type == "cuda" else processor_name()
     return {"started": time.strftime("%Y-%m-%d %H:%M:%S"), "python": platform.python_version(),
             "torch": str(torch.__version__), "numpy": np.__version__, "machine": machine,
-            "threads": torch.get_num_threads(), "commit": commit()}
+            "threads": threads, "commit": commit()}
 
 
 def processor_name():

@@ -7,6 +7,8 @@ from torch import nn
 # The hidden neurons of one layer: the Linear that produces them and the Linears that consume them.
 NeuronGroup = namedtuple("NeuronGroup", "producer consumers")
 
+RIDGE = 1e-6  # of the mean square of the survivors' activations, see compensate()
+
 
 class FeedForward(nn.Module):
     """Linear layers without biases, a ReLU after each but the last.
@@ -127,7 +129,45 @@ def count_parameters(model):
     return sum(parameter.numel() for parameter in model.parameters())
 
 
+@torch.no_grad()
+def multiply_adds(model, image):
+    """Those of the forward pass of an image (1, channels, height, width) in all linear layers and convolutions, where a
+    kernel's parts beyond the border count too."""
+    def count(layer, inputs, output):
+        # Each number that comes out is a product with a part of the weight; of a transposed convolution, each that
+        # goes in meets one.
+        numbers = inputs[0] if isinstance(layer, nn.ConvTranspose2d) else output
+        counts.append(numbers.numel() * layer.weight[0].numel())
+
+    counts = []
+    hooks = [layer.register_forward_hook(count) for layer in model.modules()
+             if isinstance(layer, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d))]
+    model(image)
+    for hook in hooks:
+        hook.remove()
+    return sum(counts)
+
+
 # ---- removal: for every model that names its neuron groups ----
+
+@torch.no_grad()
+def compensate(group, keep, moments):
+    """Refit the columns `keep` of every consumer, by least squares, to what its layer gave with all neurons; before
+    remove().
+
+    moments: H = A^T A / F of the group's activations A (F, N), float64. To minimise |A W^T - A[:, keep] W'^T|^2 the new
+    columns are W' = W H[:, keep] H[keep, keep]^-1 = W[:, keep] + W[:, gone] H[gone, keep] H[keep, keep]^-1. The second
+    form is solved, with a ridge: where it decides, as for neurons that are never active, the old weights stay.
+    """
+    keep = keep.to(moments.device)
+    gone = torch.ones(len(moments), dtype=torch.bool, device=moments.device).index_fill(0, keep, False)
+    among, across = moments[keep][:, keep], moments[gone][:, keep]
+    ridge = RIDGE * among.diagonal().mean().clamp(min=1e-30)  # above 0 where no survivor is ever active
+    shares = torch.linalg.solve(among + ridge * torch.eye(len(among)).to(among), across.T)  # (kept, gone)
+    for consumer in group.consumers:
+        old = consumer.weight.to(moments)
+        consumer.weight[:, keep] = (old[:, keep] + old[:, gone] @ shares.T).to(consumer.weight)
+
 
 def remove(group, keep, optimizer):
     """Remove all neurons of the group but those at the indices `keep`, a 1-D int64 tensor in ascending order.

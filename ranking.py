@@ -1,8 +1,8 @@
-"""Rank the hidden neurons of a network by how much they contribute to the next layer, or at random.
+"""Rank the hidden neurons of a network: by how much they contribute to the next layer, at random, or as others do it.
 
-A criterion is one function (groups, activations, options) -> scores, a tensor of shape (N,) a group, where rank 1 is
-the highest score. `activations()` runs the training set through the network and yields, batch by batch, a list of one
-(B, N) tensor a group. A further criterion is one more such function, named in CRITERIA.
+A criterion is one function (groups, passes, options) -> scores, a tensor of shape (N,) a group, where rank 1 is the
+highest score. `passes` runs the training set through the network if the criterion asks for it. A further criterion is
+one more such function, named in CRITERIA.
 """
 import contextlib
 from collections import namedtuple
@@ -18,7 +18,9 @@ CACHED = 2 ** 16  # float64 numbers, half a megabyte: with their products they f
 Options = namedtuple("Options", "lambda_average lambda_max generator")
 
 
-def contribution(groups, activations, options):
+# ---- the criteria ----
+
+def contribution(groups, passes, options):
     """lambda_average * C_avg + lambda_max * C_max of every neuron (equations 1 and 2 of the report).
 
     With a of shape (F, N) and W of shape (M, N), all consumers' rows together:
@@ -28,8 +30,8 @@ def contribution(groups, activations, options):
     """
     weights = [exact(torch.cat([consumer.weight.detach() for consumer in group.consumers])).abs() for group in groups]
     totals, maxima = ([torch.zeros_like(w[0]) for w in weights] for _ in range(2))
-    passes = 0
-    for blocks in activations():
+    count = 0
+    for blocks in passes.activations():
         for a, w, total, maximum in zip(map(exact, blocks), weights, totals, maxima):
             a = a.abs()
             sums = a @ w.T                                           # (F, M), the denominators
@@ -37,8 +39,8 @@ def contribution(groups, activations, options):
             total += (inverse.T @ a * w).sum(0)
             if options.lambda_max > 0:
                 raise_maxima(maximum, a.T.contiguous(), inverse.T.contiguous(), w)
-        passes += len(a)
-    return [options.lambda_average * total / (passes * len(w)) + options.lambda_max * maximum
+        count += len(a)
+    return [options.lambda_average * total / (count * len(w)) + options.lambda_max * maximum
             for w, total, maximum in zip(weights, totals, maxima)]
 
 
@@ -54,58 +56,144 @@ def raise_maxima(maxima, a, inverse, w):
             torch.max(maximum, (block * factors).amax(1) * column, out=maximum)
 
 
-def exact(tensor):
-    """The tensor in float64, on the processor where its device knows no float64 (mps)."""
-    return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()
-
-
-def randomised(groups, activations, options):
+def randomised(groups, passes, options):
     """Uniformly random scores: every set of neurons is equally likely to go."""
     return [torch.rand(group.producer.out_features, generator=options.generator, dtype=torch.float64)
             for group in groups]
 
 
-CRITERIA = {"contribution": contribution, "random": randomised}
+def reversed_contribution(groups, passes, options):
+    """Minus the contribution: the most contributing neurons go first, the worst case by this measure."""
+    return [-scores for scores in contribution(groups, passes, options)]
 
 
-def survivors(model, batches, criterion, options, prune_percent):
-    """Rank every group of the model and say which neurons stay: one ascending int64 tensor of indices a group.
+def magnitude(groups, passes, options):
+    """The L2 norm of a neuron's incoming weights (for filters and the L1 norm: Li et al., Pruning Filters for Efficient
+    ConvNets, 2017, section 3.1)."""
+    return [exact(group.producer.weight.detach()).norm(dim=1) for group in groups]
 
-    batches: a function that yields the images of the whole training set in batches that the model takes; they are run
-    through the frozen model once, and only if the criterion asks for activations.
+
+def activation(groups, passes, options):
+    """The mean absolute activation over the training set (Tan and Motani, DropNet, 2020, section 3)."""
+    return mean_over_passes(passes.activations(), torch.abs)
+
+
+def apoz(groups, passes, options):
+    """Minus the average percentage of zeros, the share of passes in which a neuron gives 0 (Hu et al., Network
+    Trimming, 2016, equation 1)."""
+    return mean_over_passes(passes.activations(), lambda a: -(a == 0).double())
+
+
+def taylor(groups, passes, options):
+    """|the mean over the training set of activation times the loss's gradient by it|: the change of the loss, to first
+    order, if the neuron gave 0 (Molchanov et al., Pruning Convolutional Neural Networks, 2017, equation 7, where the
+    absolute value is taken of every image apart)."""
+    products = ([a * gradient for a, gradient in pairs] for pairs in passes.gradients())
+    return [mean.abs() for mean in mean_over_passes(products, lambda product: product)]
+
+
+def mean_over_passes(batches, function):
+    """The mean over all passes of a function of the numbers, (B, N) -> (B, N), a tensor (N,) a group."""
+    totals, count = 0, 0
+    for blocks in batches:
+        sums = [function(exact(block)).sum(0) for block in blocks]
+        totals = [total + some for total, some in zip(totals, sums)] if count else sums
+        count += len(blocks[0])
+    return [total / count for total in totals]
+
+
+CRITERIA = {"contribution": contribution, "random": randomised, "reversed": reversed_contribution,
+            "magnitude": magnitude, "activation": activation, "taylor": taylor, "apoz": apoz}
+
+
+def exact(tensor):
+    """The tensor in float64, on the processor where its device knows no float64 (mps)."""
+    return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()
+
+
+# ---- the training set's way through the network ----
+
+class Passes:
+    """Forward passes of the training set through a frozen model in evaluation mode, batch by batch.
+
+    batches: a function that yields images, as the model takes them, and labels. loss: (model, images, labels) -> the
+    sum of the images' losses. with_moments: whether a pass also gathers what `moments` gives. Batches are not
+    collected: CelebA's activations together would take 8 GB.
     """
-    groups = model.groups()
-    scores = CRITERIA[criterion](groups, lambda: activations(model, groups, batches()), options)
-    return [highest(score, prune_percent) for score in scores]
+
+    def __init__(self, model, batches, loss, with_moments=False):
+        self.model, self.groups, self.batches, self.loss = model, model.groups(), batches, loss
+        self.with_moments, self.gathered = with_moments, None
+
+    @torch.no_grad()
+    def activations(self):
+        """Yield the activations of a batch as the consumers get them, after the ReLU: [(B, N), ...], one a group.
+
+        A VAE decodes posterior means.
+        """
+        with self.listening(to_the_end=False) as heard:
+            for images, _ in self.batches():
+                heard.clear()
+                with contextlib.suppress(Reached):
+                    self.model(images)
+                yield self.noted(list(heard))
+
+    def gradients(self):
+        """Yield pairs of the activations of a batch and the gradients of its images' losses by them, one a group."""
+        torch.manual_seed(0)  # a VAE's loss draws noise: the same at every round
+        with self.listening(to_the_end=True) as heard:
+            for images, labels in self.batches():
+                heard.clear()
+                with torch.enable_grad():
+                    gradients = torch.autograd.grad(self.loss(self.model, images, labels), heard)
+                blocks = self.noted([block.detach() for block in heard])
+                yield list(zip(blocks, gradients))
+
+    @contextlib.contextmanager
+    def listening(self, to_the_end):
+        """Gives a list to which a forward pass adds the activations of every group; in evaluation mode meanwhile."""
+        def hear(module, inputs):
+            heard.append(inputs[0])
+            if len(heard) == len(self.groups) and not to_the_end:
+                raise Reached
+
+        heard, training = [], self.model.training
+        hooks = [group.consumers[0].register_forward_pre_hook(hear) for group in self.groups]
+        self.model.eval()
+        try:
+            yield heard
+        finally:
+            self.model.train(training)
+            for hook in hooks:
+                hook.remove()
+
+    def noted(self, blocks):
+        """The blocks, once they are among the moments."""
+        if self.with_moments:
+            added = [a.T @ a for a in map(exact, blocks)]
+            sums, count = self.gathered or ([0] * len(blocks), 0)
+            self.gathered = [total + some for total, some in zip(sums, added)], count + len(blocks[0])
+        return blocks
+
+    def moments(self):
+        """A^T A / F of all F activations A (F, N), float64, a tensor (N, N) a group: of the criterion's own pass where
+        it made one."""
+        if self.gathered is None:
+            for _ in self.activations():
+                pass
+        sums, count = self.gathered
+        return [total / count for total in sums]
 
 
 class Reached(Exception):
     """Ends a forward pass where all activations are known: a VAE's transposed convolutions need not run."""
 
 
-@torch.no_grad()
-def activations(model, groups, batches):
-    """Yield the activations of a batch as the consumers get them, after the ReLU and in evaluation mode: [(B, N), ...].
+# ---- who stays ----
 
-    A VAE decodes posterior means. Batches are not collected: CelebA's activations together would take 8 GB.
-    """
-    def catch(module, inputs):
-        blocks.append(inputs[0])
-        if len(blocks) == len(groups):
-            raise Reached
-
-    training, hooks = model.training, [group.consumers[0].register_forward_pre_hook(catch) for group in groups]
-    model.eval()
-    try:
-        for images in batches:
-            blocks = []
-            with contextlib.suppress(Reached):
-                model(images)
-            yield blocks
-    finally:
-        model.train(training)
-        for hook in hooks:
-            hook.remove()
+def survivors(passes, criterion, options, prune_percent):
+    """Rank every group and say which neurons stay: one ascending int64 tensor of indices a group."""
+    return [highest(scores, prune_percent) for scores in CRITERIA[criterion](passes.groups, passes, options)]
 
 
 def highest(scores, prune_percent):

@@ -28,11 +28,15 @@ try:
 except ImportError:  # Windows, where two runs into one log are not noticed
     fcntl = None
 
-# The published logs' names of the first three arms; "worst" is the historic name of the randomised one.
-FILE_WORDS = {"none": "withoutPruning", "contribution": "withPruning", "random": "worstPruning"}
+# The published logs' names of the first three arms; "worst" is the historic name of the randomised one. Other logs are
+# called by their arm's own name.
+FILE_WORDS = {"none": "withoutPruning", "contribution": "withPruning", "random": "worstPruning",
+              "scratch": "fromScratch"}
 
 # What figures call the arms and the data sets.
-ARM_WORDS = {"none": "without pruning", "contribution": "contribution-based pruning", "random": "randomised pruning"}
+ARM_WORDS = {"none": "without pruning", "contribution": "contribution-based pruning", "random": "randomised pruning",
+             "reversed": "reversed contribution", "magnitude": "magnitude", "activation": "mean activation",
+             "taylor": "Taylor", "apoz": "APoZ", "scratch": "small network from scratch"}
 DATASET_WORDS = {"FashionMNIST": "Fashion-MNIST", "CIFAR10": "CIFAR-10", "CIFAR100": "CIFAR-100"}
 
 Batch = namedtuple("Batch", "epoch batch measures")                # {"loss": nats, "accuracy": percent} or BCE and KLD
@@ -55,7 +59,7 @@ def format_header(values):
 
 def parse_header(log, name, literal):
     value = ast.literal_eval(f"({literal})")  # in brackets, or a joined line's rest would pass as a comment
-    if name == "hidden_widths" and not (type(value) is list and value
+    if name in ("hidden_widths", "initial_widths") and not (type(value) is list and value
                                         and all(type(width) is int and 0 < width < 10 ** 9 for width in value)):
         raise ValueError("widths are counts of neurons")
     log.header[name] = value
@@ -116,7 +120,8 @@ def format_measures(measures):
 def parse_measures(text):
     measures = {}
     for part in text.split(", "):
-        name, value, unit = re.fullmatch(rf"([A-Za-z]+(?: [A-Za-z]+)*) ((?:{NUMBER})|[\d-]+)(%| s| dB|)", part).groups()
+        pattern = rf"([A-Za-z-]+(?: [A-Za-z]+)*) ((?:{NUMBER})|[\d-]+)(%| s| dB|)"
+        name, value, unit = re.fullmatch(pattern, part).groups()
         if name in measures or unit != UNITS.get(name.split(" ")[-1], ""):
             raise ValueError("every measure stands there once and with its unit")
         measures[name] = parse_value(name, value)
@@ -208,9 +213,13 @@ def clock(batches):
 
 # ---- the files ----
 
-def log_path(folder, dataset, arm, prefix=CLASSIFIER.log):
-    """`logs/MNIST/training_logwithPruning.txt` for the arm "contribution" on MNIST; prefix: config.Program.log."""
-    return os.path.join(folder, dataset, f"{prefix}{FILE_WORDS.get(arm, arm + 'Pruning')}.txt")
+def log_path(folder, dataset, arm, prefix=CLASSIFIER.log, seed=None):
+    """`logs/MNIST/training_logwithPruning.txt` for the arm "contribution" on MNIST; prefix: config.Program.log.
+
+    Of one of several seeds `...withPruning-seed31.txt`.
+    """
+    of_seed = "" if seed is None else f"-seed{seed}"
+    return os.path.join(folder, dataset, f"{prefix}{FILE_WORDS.get(arm, arm + 'Pruning')}{of_seed}.txt")
 
 
 def network_path(path):
@@ -261,14 +270,24 @@ def extent(log):
     return len(content), zlib.crc32(content)
 
 
-def cut(logs, extents):
-    """Cut open logs back to these extents, to go on from there. Raises UserError, and cuts none, where one began
+def started(path):
+    """When the run of a log began, by its header; None where that does not say."""
+    with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
+        for line in file:
+            found = re.match("# started = '(.*)'", line)
+            if found:
+                return found.group(1)
+    return None
+
+
+def cut(logs):
+    """Cut open logs, of pairs (log, extent), back to go on from there. Raises UserError, and cuts none, where one began
     otherwise."""
-    for log, (length, checksum) in zip(logs, extents):
+    for log, (length, checksum) in logs:
         with open(log.name, "rb") as file:
             if zlib.crc32(file.read(length)) != checksum:
                 raise UserError(f"{log.name} is not as it was at its checkpoint, so its run can be started anew only")
-    for log, (length, _) in zip(logs, extents):
+    for log, (length, _) in logs:
         log.truncate(length)
         log.seek(length)
 

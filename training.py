@@ -20,24 +20,28 @@ from config import Interrupted, UserError
 LOG_EVERY = 10  # batches between two lines of the log
 
 # Every use of chance has its own stream of numbers, so that one arm's draws never shift another's.
-BATCHES, RANDOM_RANKING, NOISE = range(3)
+BATCHES, RANDOM_RANKING, NOISE, RANKING_IMAGES = range(4)
 
 # What is trained on and how it is measured.
 # data: the data.Dataset.
 # objective: (model, images, labels) -> (the loss to minimise, {measure: mean over the batch}).
 # quality: model -> further measures for rounds and summary.
-# show: (run, arm, moment), called before and after a round and at the end; moment: "before", "after" or "end".
-Task = namedtuple("Task", "data objective quality show")
+# show: (run, arm, moment, path of the log), called "before" and "after" a round and at the "end".
+# conclude: (pairs of arm and finished run, path of the first one's log), called at the end of all arms; or None.
+class Task(namedtuple("Task", "data objective quality show conclude")):
+    def summed_loss(self, model, images, labels):
+        """The sum of the images' losses, as a tensor."""
+        return len(labels) * self.objective(model, images, labels)[1]["loss"]
 
 
-def stream_seed(config, epoch, use):
+def stream_seed(seed, epoch, use):
     """The seed of a stream that depends on the run's seed, the epoch and its use alone, so a run can go on from any
     epoch."""
-    return int(np.random.SeedSequence((config.seed, epoch, use)).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    return int(np.random.SeedSequence((seed, epoch, use)).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-def generator(config, epoch, use):
-    return torch.Generator().manual_seed(stream_seed(config, epoch, use))
+def generator(seed, epoch, use):
+    return torch.Generator().manual_seed(stream_seed(seed, epoch, use))
 
 
 def rounds(config):
@@ -45,15 +49,25 @@ def rounds(config):
     return range(config.initial_iterations, config.total_epochs, config.increment)
 
 
+def final_widths(config):
+    """The neurons that the schedule leaves in each hidden layer."""
+    widths = config.hidden_widths
+    for _ in rounds(config):
+        if max(widths) == 1:
+            break
+        widths = [ranking.staying(width, config.prune_percent) for width in widths]
+    return widths
+
+
 class Run:
-    """A network in training: the model, its optimizer, epochs done, rounds done and the seconds they took.
+    """A network in training: the model, its optimizer, its seed, epochs done, rounds done and the seconds they took.
 
     Of an epoch that was stopped on its way also the batches done, the seconds spent on them, the history of their
     measures and the random states after them. seen: what the task's `show` keeps for later.
     """
 
-    def __init__(self, model, optimizer):
-        self.model, self.optimizer = model, optimizer
+    def __init__(self, model, optimizer, seed):
+        self.model, self.optimizer, self.seed = model, optimizer, seed
         self.epoch, self.rounds, self.seconds = 0, 0, 0.0
         self.pause()
         self.seen = {}
@@ -69,20 +83,20 @@ def train(run, task, config, arm, last_epoch, logs, stop):
     arm: a name in comparison.ARMS. stop: a checkpoint.Stop. Raises UserError where the loss is not finite, Interrupted
     where the run was asked to stop.
     """
-    batches = math.ceil(len(task.data.train) / config.batch_size)
-    with tqdm(total=(last_epoch - run.epoch) * batches, initial=run.batches, unit="batch", disable=None,
-              leave=False) as bar:
+    batches, words = math.ceil(len(task.data.train) / config.batch_size), describe_run(run, config, arm)
+    with tqdm(total=(last_epoch - run.epoch) * batches, initial=run.batches, unit="batch", leave=False,
+              disable=None if config.jobs == 1 else True) as bar:
         while run.epoch < last_epoch:
             if stop.asked:
                 interrupt(run, config, logs)
             if is_before_round(run, config, arm):
-                task.show(run, arm, "before")
-                if arm != "none":
-                    tqdm.write(f"{arm}: {prune(run, task, config, arm, logs)}", end="")
-                    task.show(run, arm, "after")
+                task.show(run, arm, "before", logs[0].name)
+                if arm in ranking.CRITERIA:
+                    tqdm.write(f"{words}: {prune(run, task, config, arm, logs)}", end="")
+                    task.show(run, arm, "after", logs[0].name)
                     checkpoint.write(run, config, logs)
             widths = runlog.format_value("widths", models.widths(run.model))
-            bar.set_description(f"{arm} {run.epoch + 1}/{config.total_epochs} {widths}")
+            bar.set_description(f"{words} {run.epoch + 1}/{config.total_epochs} {widths}")
             train_epoch(run, task, config, logs, bar, stop)
             if run.epoch % config.checkpoint_every == 0 or run.epoch == last_epoch:
                 checkpoint.write(run, config, logs)
@@ -91,14 +105,20 @@ def train(run, task, config, arm, last_epoch, logs, stop):
 def is_before_round(run, config, arm):
     """Whether a round stands between the last epoch and the next one, and has not been done yet."""
     schedule = rounds(config)
-    return run.epoch in schedule and not run.batches and (arm == "none" or schedule.index(run.epoch) == run.rounds)
+    return run.epoch in schedule and not run.batches and (
+        arm not in ranking.CRITERIA or schedule.index(run.epoch) == run.rounds)
+
+
+def describe_run(run, config, arm):
+    """What a terminal calls a run."""
+    return f"{arm}, seed {run.seed}" if config.seeds > 1 else arm
 
 
 def train_epoch(run, task, config, logs, bar, stop):
     """What is left of a pass over the training set in the order of (seed, epoch), then the measures on the test set."""
     epoch, split = run.epoch + 1, task.data.train
-    order = torch.randperm(len(split), generator=generator(config, epoch, BATCHES)).to(split.labels.device)
-    torch.manual_seed(stream_seed(config, epoch, NOISE))
+    order = torch.randperm(len(split), generator=generator(run.seed, epoch, BATCHES)).to(split.labels.device)
+    torch.manual_seed(stream_seed(run.seed, epoch, NOISE))
     machine.set_random_states(run.random)
     history, started = run.history, time.perf_counter() - run.spent
     run.model.train()
@@ -185,12 +205,16 @@ def not_finite(epoch, batch, config):
 
 
 def prune(run, task, config, arm, logs):
-    """One round: rank all groups on the frozen network over the whole training set, then remove; returns its line."""
+    """One round: rank all groups on the frozen network over the training set, then remove; returns its line."""
     before = describe(run, task)
     started = time.perf_counter()
-    options = ranking.Options(config.lambda_average, config.lambda_max, generator(config, run.epoch, RANDOM_RANKING))
-    survivors = ranking.survivors(run.model, task.data.train.image_batches, arm, options, config.prune_percent)
-    for group, keep in zip(run.model.groups(), survivors):
+    passes = ranking.Passes(run.model, lambda: ranking_batches(run, task, config), task.summed_loss, config.compensate)
+    options = ranking.Options(config.lambda_average, config.lambda_max, generator(run.seed, run.epoch, RANDOM_RANKING))
+    survivors = ranking.survivors(passes, arm, options, config.prune_percent)
+    if config.compensate:
+        for group, keep, moments in zip(passes.groups, survivors, passes.moments()):
+            models.compensate(group, keep, moments)
+    for group, keep in zip(passes.groups, survivors):
         models.remove(group, keep, run.optimizer)
     seconds = time.perf_counter() - started  # of ranking and removal alone
     run.rounds, run.seconds = run.rounds + 1, run.seconds + seconds
@@ -199,10 +223,22 @@ def prune(run, task, config, arm, logs):
     return line
 
 
+def ranking_batches(run, task, config):
+    """The batches of images and labels that a round ranks by."""
+    split = task.data.train
+    if not config.ranking_images:
+        return split.batches()
+    order = torch.randperm(len(split), generator=generator(run.seed, run.epoch, RANKING_IMAGES))
+    return split.batches(order=order[:config.ranking_images].to(split.labels.device))
+
+
 def describe(run, task):
-    """Widths, neurons, parameters, the measures over the whole training and test set and the task's further ones."""
+    """Widths, neurons, parameters, an image's multiply-adds, the measures over the whole training and test set and the
+    task's further ones."""
     widths = models.widths(run.model)
+    image = next(task.data.test.image_batches())[:1]
     return {"widths": widths, "neurons": sum(widths), "parameters": models.count_parameters(run.model),
+            "multiply-adds": models.multiply_adds(run.model, image),
             **evaluate(run.model, task.data.train, task.objective, "training "),
             **evaluate(run.model, task.data.test, task.objective, "test "), **task.quality(run.model)}
 

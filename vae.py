@@ -25,15 +25,17 @@ def main():
     network = {"image_shape": dataset.train.image_shape, "conv_widths": settings.conv_widths,
                "hidden_widths": settings.hidden_widths, "latent": settings.latent}
     check_sides(*network["image_shape"], settings.conv_widths)
-    model = models.VAE(**network).to(device)
-    optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
     album = pictures.Album(settings, next(dataset.test.batches(pictures.COUNT))[0])
+
+    def start(seed, hidden_widths):
+        model = models.VAE(**{**network, "hidden_widths": hidden_widths}).to(device)
+        return training.Run(model, torch.optim.Adam(model.parameters(), lr=settings.learning_rate), seed)
 
     def objective(model, images, labels):
         return negative_elbo(model, images, settings.kld_weight)
 
-    task = training.Task(dataset, objective, lambda model: quality(model, dataset.test), album.add)
-    comparison.compare(settings, network, training.Run(model, optimizer), task, config.VAE.log)
+    task = training.Task(dataset, objective, lambda model: quality(model, dataset.test), album.add, album.draw_strip)
+    comparison.compare(settings, network, start, task, config.VAE.log)
 
 
 def check_sides(channels, height, width, conv_widths):

@@ -383,7 +383,7 @@ def test_a_larger_total_in_constants_extends_a_run_without_flags(small, drive, m
 
 def test_another_number_of_threads_stands_in_the_log(interrupted, drive, monkeypatch):
     environment = machine.environment
-    monkeypatch.setattr(machine, "environment", lambda device: {**environment(device), "threads": 77})
+    monkeypatch.setattr(machine, "environment", lambda *where: {**environment(*where), "threads": 77})
     assert drive("--resume", log_of(interrupted, "contribution"))[0] == 0
     for arm in ARMS:
         with open(log_of(interrupted, arm)) as file:
@@ -460,7 +460,7 @@ def test_a_log_under_another_name_is_refused(refused, interrupted):
 
 def test_a_log_of_another_run_in_its_place_is_refused(refused, interrupted, drive, monkeypatch):
     environment = machine.environment
-    monkeypatch.setattr(machine, "environment", lambda device: {**environment(device), "started": "later"})
+    monkeypatch.setattr(machine, "environment", lambda *where: {**environment(*where), "started": "later"})
     assert drive(*TINY["driver.py"], "--log-folder", "other")[0] == 0
     for path in (log_of(interrupted, "random"), runlog.checkpoint_path(log_of(interrupted, "random"))):
         shutil.copy(path.replace("logs", "other"), path)

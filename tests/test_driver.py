@@ -74,7 +74,7 @@ def test_the_comparison_leaves_a_log_and_a_network_an_arm(compared):
 @pytest.mark.parametrize("arm", ARMS)
 def test_a_header_says_what_was_run(compared, arm):
     header = log_of(compared[0], arm, "Digits").header
-    assert (header["pruning"], header["compare"], header["dataset"], header["seed"]) == (arm, True, "Digits", 7)
+    assert (header["pruning"], header["compare"], header["dataset"], header["seed"]) == (arm, ARMS, "Digits", 7)
     assert (header["torch"], header["python"]) == (torch.__version__, platform.python_version())
     assert set(config.SETTINGS) | set(config.CLASSIFIER_TABLE) <= set(header)
 

@@ -86,13 +86,25 @@ CASES = {
 }
 
 
+class Given:
+    """In place of ranking.Passes: the activations are given, a list of one a group for every batch."""
+
+    def __init__(self, batches):
+        self.activations = batches
+
+
+def passes_of(model, batches, loss=None, **options):
+    """The passes of these batches of images; no loss looks at the labels."""
+    return ranking.Passes(model, lambda: ((images, None) for images in batches), loss, **options)
+
+
 def scores_of(weights, blocks, chosen):
     consumers = []
     for rows in weights:
         consumers.append(nn.Linear(rows.shape[1], rows.shape[0], bias=False))
         consumers[-1].weight.data = rows
     group = models.NeuronGroup(nn.Linear(3, weights[0].shape[1]), consumers)
-    return ranking.contribution([group], lambda: ([block] for block in blocks), chosen)[0]
+    return ranking.contribution([group], Given(lambda: ([block] for block in blocks)), chosen)[0]
 
 
 @pytest.mark.parametrize("lambdas", LAMBDAS, ids=str)
@@ -161,7 +173,7 @@ def test_activations_are_those_after_the_relu_in_evaluation_mode_over_all_batche
     model, images = network
     for group in model.groups():  # the activations differ between training and evaluation mode
         group.producer.register_forward_hook(lambda layer, inputs, x: functional.dropout(x, 0.5, layer.training))
-    batches = list(ranking.activations(model, model.groups(), images.split(4)))
+    batches = list(passes_of(model, images.split(4)).activations())
     expected = activations_by_hand(model, images)
     assert [[len(block) for block in blocks] for blocks in batches] == [[n] * len(expected) for n in (4, 4, 2)]
     for blocks, of_group in zip(zip(*batches), expected):
@@ -180,9 +192,9 @@ def test_survivors_are_the_best_by_the_triple_loop_in_every_group(network, lambd
     groups, hidden = model.groups(), activations_by_hand(model, images)
     expected = [by_loops(torch.cat([consumer.weight for consumer in group.consumers]), a, *lambdas)
                 for group, a in zip(groups, hidden)]
-    scores = ranking.contribution(groups, lambda: ranking.activations(model, groups, images.split(4)),
-                                  options(*lambdas))
-    kept = ranking.survivors(model, lambda: images.split(4), "contribution", options(*lambdas), 40)
+    passes = passes_of(model, images.split(4))
+    scores = ranking.contribution(groups, passes, options(*lambdas))
+    kept = ranking.survivors(passes, "contribution", options(*lambdas), 40)
     torch.testing.assert_close(scores, expected, rtol=1e-10, atol=0)
     assert [keep.tolist() for keep in kept] == [best(score, len(score) * 60 // 100) for score in expected]
 
@@ -193,19 +205,21 @@ def test_one_pass_over_the_data_serves_all_groups_and_ends_at_the_last_consumer(
 
     def batches():
         given.append("once")
-        return images.split(4)
+        return ((some, None) for some in images.split(4))
 
     model.groups()[0].producer.register_forward_hook(lambda layer, inputs, output: passes.append(len(output)))
     for module in [last, *getattr(model, "deconvolutions", [])]:
         module.register_forward_hook(lambda *run: pytest.fail("ran on when every activation was known"))
-    ranking.survivors(model, batches, "contribution", options(), 40)
+    passed = ranking.Passes(model, batches, None, with_moments=True)
+    ranking.survivors(passed, "contribution", options(), 40)
+    passed.moments()
     assert (given, passes) == (["once"], [4, 4, 2])
 
 
 def test_no_batch_of_activations_is_kept_when_the_next_is_given(network):
     model, images = network
     seen = []
-    for blocks in ranking.activations(model, model.groups(), images.split(4)):
+    for blocks in passes_of(model, images.split(4)).activations():
         assert [earlier() for earlier in seen] == len(seen) * [None]
         seen += map(weakref.ref, blocks)
     assert len(seen) == 3 * len(model.groups())
@@ -222,13 +236,13 @@ def test_contribution_keeps_no_batch_but_the_last():
             del block
             assert [earlier() for earlier in seen[:-1]] == (len(seen) - 1) * [None]
 
-    ranking.contribution([group], blocks, options(1.0, 1.0))
+    ranking.contribution([group], Given(blocks), options(1.0, 1.0))
     assert len(seen) == 4
 
 
 def test_a_criterion_may_stop_before_the_last_batch(network):
     model, images = network
-    blocks = next(ranking.activations(model, model.groups(), images.split(4)))
+    blocks = next(passes_of(model, images.split(4)).activations())
     model(images)
     assert len(blocks) == len(model.groups())  # nothing listens any more
     assert model.training
@@ -243,10 +257,11 @@ def dataset(images):
 
 def round_of(model, images, arm, **changes):
     """Run one round on the model as a run does; the model is changed."""
-    given = argparse.Namespace(**{"seed": 3, "prune_percent": 40, "lambda_average": 1.0, "lambda_max": 0.0, **changes})
-    run = training.Run(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    given = argparse.Namespace(**{"prune_percent": 40, "lambda_average": 1.0, "lambda_max": 0.0, "ranking_images": 0,
+                                  "compensate": False, **changes})
+    run = training.Run(model, torch.optim.SGD(model.parameters(), lr=0.1), 3)
     run.epoch, optimizer = 40, run.optimizer
-    task = training.Task(dataset(images), driver.classify, lambda model: {}, lambda run, arm, moment: None)
+    task = training.Task(dataset(images), driver.classify, lambda model: {}, None, None)
     training.prune(run, task, given, arm, [])
     assert run.optimizer is optimizer
 
@@ -313,9 +328,9 @@ def random_choice(model, seed, epoch=1, percent=40, use=training.RANDOM_RANKING)
     def forbidden():
         raise AssertionError("the random arm looked at the data")
 
-    numbers = training.generator(argparse.Namespace(seed=seed), epoch, use)
-    return [tuple(keep.tolist())
-            for keep in ranking.survivors(model, forbidden, "random", options(generator=numbers), percent)]
+    passes = ranking.Passes(model, forbidden, None)
+    numbers = training.generator(seed, epoch, use)
+    return [tuple(keep.tolist()) for keep in ranking.survivors(passes, "random", options(generator=numbers), percent)]
 
 
 def test_random_choices_are_uniform_and_independent_between_groups():
@@ -350,5 +365,5 @@ def test_a_random_round_takes_the_choice_of_its_seed_and_epoch():
 @pytest.mark.parametrize("percent", [10, 33.3, 99])
 def test_random_removes_as_many_of_each_group_as_contribution(percent):
     model = models.FeedForward(2, [50, 31, 2], 3)
-    by_contribution = ranking.survivors(model, lambda: [torch.rand(6, 2)], "contribution", options(), percent)
+    by_contribution = ranking.survivors(passes_of(model, [torch.rand(6, 2)]), "contribution", options(), percent)
     assert [len(keep) for keep in random_choice(model, 5, percent=percent)] == [len(keep) for keep in by_contribution]

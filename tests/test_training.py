@@ -26,7 +26,8 @@ GO_ON = checkpoint.Stop()  # nobody asks for it
 def settings(**changes):
     values = {"total_epochs": 6, "initial_iterations": 2, "increment": 2, "prune_percent": 10.0, "lambda_average": 1.0,
               "lambda_max": 0.0, "seed": 30, "batch_size": 25, "learning_rate": 0.1, "momentum": 0.9,
-              "precision": "float32", "checkpoint_every": 1000, "flags": {}, "environment": {}}
+              "ranking_images": 0, "compensate": False, "seeds": 1, "jobs": 1, "precision": "float32",
+              "checkpoint_every": 1000, "flags": {}, "environment": {}}
     return argparse.Namespace(**{**values, **changes})
 
 
@@ -39,13 +40,14 @@ def random_split(count, seed):
 def classifier(given):
     torch.manual_seed(given.seed)
     model = models.build((1, 4, 4), [], [50, 30], 3)
-    return training.Run(model, torch.optim.SGD(model.parameters(), lr=given.learning_rate, momentum=given.momentum))
+    return training.Run(model, torch.optim.SGD(model.parameters(), lr=given.learning_rate, momentum=given.momentum),
+                        given.seed)
 
 
 def autoencoder(given):
     torch.manual_seed(given.seed)
     model = models.VAE((1, 4, 4), [2], [50, 40, 30, 20], 3)
-    return training.Run(model, torch.optim.Adam(model.parameters(), lr=0.01))
+    return training.Run(model, torch.optim.Adam(model.parameters(), lr=0.01), given.seed)
 
 
 def elbo(model, images, labels):
@@ -57,8 +59,9 @@ def elbo(model, images, labels):
 KINDS = {"classifier": (classifier, driver.classify), "VAE": (autoencoder, elbo)}
 
 
-def task(objective=driver.classify, quality=lambda model: {}, show=lambda run, arm, moment: None, train=60):
-    return training.Task(data.Dataset(random_split(train, 0), random_split(20, 1), 3), objective, quality, show)
+def task(objective=driver.classify, quality=lambda model: {}, show=lambda run, arm, moment, path: None,
+         train=60):
+    return training.Task(data.Dataset(random_split(train, 0), random_split(20, 1), 3), objective, quality, show, None)
 
 
 class Log:
@@ -207,7 +210,8 @@ def test_another_seed_gives_other_noise(new_log):
     logs = new_log(), new_log()
     for log, seed in zip(logs, (30, 31)):
         run = autoencoder(settings())
-        training.train(run, task(elbo), settings(seed=seed, batch_size=60), "none", 1, [log.file], GO_ON)
+        run.seed = seed
+        training.train(run, task(elbo), settings(batch_size=60), "none", 1, [log.file], GO_ON)
     first, other = (log.read().batches[0].measures for log in logs)
     assert first["KLD"] == pytest.approx(other["KLD"], rel=1e-5)
     assert abs(first["BCE"] - other["BCE"]) > 1e-5
@@ -316,7 +320,7 @@ def test_the_quality_before_and_after_a_round_and_at_the_end_stands_in_the_log(a
 @pytest.mark.parametrize("arm", ARMS)
 def test_a_run_is_shown_around_every_round_and_without_pruning_at_the_same_epochs(arm, new_log):
     calls = []
-    train_alone(settings(), arm, new_log(), show=lambda run, arm, moment: calls.append(
+    train_alone(settings(), arm, new_log(), show=lambda run, arm, moment, path: calls.append(
         (arm, moment, run.epoch, run.rounds, models.widths(run.model))))
     if arm == "none":
         assert calls == [(arm, "before", 2, 0, [50, 30]), (arm, "before", 4, 0, [50, 30])]

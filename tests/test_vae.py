@@ -182,11 +182,10 @@ def test_quality_is_that_of_numpy_over_all_batches():
 
 class Shades(torch.nn.Module):
     """Reconstructs every image as its negative times `shade`; of the latents each gives one grey. Records both."""
-    shade = 1.0
 
-    def __init__(self):
+    def __init__(self, shade=1.0):
         super().__init__()
-        self.asked = []
+        self.shade, self.asked = shade, []
 
     def forward(self, images, noise=0):
         assert noise == 0 and not self.training
@@ -211,9 +210,16 @@ def images():
     return 0.1 + 0.8 * torch.rand(pictures.COUNT, 3, 4, 4, generator=torch.Generator().manual_seed(1))
 
 
-def album_of(folder, images):
-    return pictures.Album(SimpleNamespace(log_folder=str(folder), dataset="Digits", seed=3, latent=5,
-                                          initial_iterations=1, increment=4), images)
+def album_of(images):
+    return pictures.Album(SimpleNamespace(dataset="Digits", latent=5, initial_iterations=1, increment=4), images)
+
+
+def a_run(model, epoch, **more):
+    return SimpleNamespace(**{"model": model, "epoch": epoch, "seed": 3, "seen": {}, **more})
+
+
+def log_in(folder, arm):
+    return runlog.log_path(str(folder), "Digits", arm, "vae_log")
 
 
 def shown(axes, number, columns):
@@ -223,8 +229,8 @@ def shown(axes, number, columns):
 
 
 def test_a_grid_holds_images_reconstructions_and_samples(tmp_path, drawn, images):
-    model, album = Shades().train(), album_of(tmp_path, images)
-    album.add(SimpleNamespace(model=model, epoch=9, seen={}), "random", "before")
+    model, album = Shades().train(), album_of(images)
+    album.add(a_run(model, 9), "random", "before", log_in(tmp_path, "random"))
     figure, = drawn.values()
     rows = dict(zip(["test images", "reconstructions", "samples"], figure.axes))
     assert [axes.get_ylabel() for axes in figure.axes] == list(rows)
@@ -240,28 +246,26 @@ def test_all_moments_show_the_same_images_and_latents(tmp_path, drawn, images):
     asked = []
     for seed, arm in enumerate(["none", "contribution"]):  # two albums: two runs of the program
         torch.manual_seed(seed)
-        model, album = Shades(), album_of(tmp_path, images)
+        model, album = Shades(), album_of(images)
         for moment in ("before", "after", "end"):
-            album.add(SimpleNamespace(model=model, epoch=5, seen={}), arm, moment)
+            album.add(a_run(model, 5), arm, moment, log_in(tmp_path, arm))
         asked += model.asked
     assert len(asked) == 12 and len({tuple(latents.flatten().tolist()) for latents in asked[1::2]}) == 1
     assert all(torch.equal(some, images) for some in asked[::2])
     assert sorted(drawn) == sorted(f"vae_log{word}Pruning_{moment}.png" for word in ("without", "with")
-                                   for moment in ("before_round_2", "after_round_2", "end", "strip"))
+                                   for moment in ("before_round_2", "after_round_2", "end"))
 
 
 @pytest.mark.parametrize("rounds, columns", [(2, 5), (9, 19), (15, 19)])
 def test_a_strip_has_a_row_an_arm_and_whole_rounds(tmp_path, drawn, images, rounds, columns):
-    model, album, shades = Shades(), album_of(tmp_path, images), {}
-
-    def add(arm, epoch, moment, words):
-        model.shade = shades[f"epoch {epoch}\n{words}"] = (len(shades) + 1) / 50
-        album.add(SimpleNamespace(model=model, epoch=epoch, seen=album.cells.get(arm, {})), arm, moment)
-    add("none", 99, "end", "end")
+    album, shades = album_of(images), {"epoch 99\nend": 0.5}
+    none, pruned = (a_run(Shades(shade), 99) for shade in (0.02, 0.5))
     for number in range(1, rounds + 1):
-        add("contribution", 4 * number - 3, "before", f"before round {number}")
-        add("contribution", 4 * number - 3, "after", f"after round {number}")
-    add("contribution", 99, "end", "end")
+        for moment in ("before", "after"):
+            shade = shades[f"epoch {4 * number - 3}\n{moment} round {number}"] = (len(shades) + 1) / 50
+            album.add(a_run(Shades(shade), 4 * number - 3, seen=pruned.seen), "contribution", moment,
+                      log_in(tmp_path, "contribution"))
+    album.draw_strip(iter([("none", none), ("contribution", pruned)]), log_in(tmp_path, "none"))
     figure = drawn["vae_logwithoutPruning_strip.png"]
     none, contribution = np.reshape(figure.axes, (2, 1 + columns))
     moments = [axes.get_title() for axes in none[1:]]
@@ -342,8 +346,9 @@ def test_every_measure_is_logged_and_the_loss_is_its_parts(compared, arm):
         assert list(line.measures) == [*parts, "time"]
     for line in log.rounds:
         for state in (line.before, line.after):
-            assert list(state) == ["widths", "neurons", "parameters", *parts, *quality]
-    assert list(log.summary) == ["epochs", "rounds", "widths", "neurons", "parameters", *parts, *quality, "time"]
+            assert list(state) == ["widths", "neurons", "parameters", "multiply-adds", *parts, *quality]
+    assert list(log.summary) == ["epochs", "rounds", "widths", "neurons", "parameters", "multiply-adds", *parts,
+                                 *quality, "time"]
     for measures in [line.measures for line in log.batches]:
         assert measures["loss"] == pytest.approx(measures["BCE"] + 0.5 * measures["KLD"], rel=1e-5)
     for measures in [line.measures for line in log.epochs] + [log.summary]:
