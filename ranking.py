@@ -139,7 +139,10 @@ class Passes:
                 yield self.noted(list(heard))
 
     def gradients(self):
-        """Yield pairs of the activations of a batch and the gradients of its images' losses by them, one a group."""
+        """Yield pairs of the activations of a batch and the gradients of its images' losses by them, one a group.
+
+        As in training, a VAE samples one latent an image.
+        """
         torch.manual_seed(0)  # a VAE's loss draws noise: the same at every round
         with self.listening(to_the_end=True) as heard:
             for images, labels in self.batches():

@@ -1,4 +1,4 @@
-"""What a run is told before it begins: --dry-run, and how exactly it is to repeat itself."""
+"""The arms of a comparison, of several seeds and side by side; --dry-run; how exactly a run repeats itself."""
 import collections
 import os
 import re
@@ -7,6 +7,9 @@ import pytest
 import torch
 from test_checkpoint import ARMS, TINY, log_of
 
+import comparison
+import config
+import jobs
 import machine
 import runlog
 import training
@@ -98,6 +101,101 @@ def test_a_dry_run_refuses_a_disk_without_room(small, drive, monkeypatch):
     status, out, err = drive(*TINY["driver.py"], "--dry-run")
     assert status == 2 and re.fullmatch(r"driver.py: logs: the run needs about \S+ MB, the disk has 0.2 MB; .*\n", err)
     assert "dry run" not in out
+
+
+# ---- arms ----
+
+EVERY = ",".join(comparison.ARMS)
+
+
+def lines(path):
+    """What a log says, without what differs from run to run of the same."""
+    with open(path) as file:
+        return re.sub(r"time \S+ s|# (started|commit|jobs|seeds?|pruning|compare|log_folder|initial_widths) = .*", "",
+                      file.read())
+
+
+def logs_in(folder):
+    return {name: lines(os.path.join(str(folder), "MNIST", name))
+            for name in sorted(os.listdir(str(folder / "MNIST"))) if name.endswith(".txt")}
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_every_arm_has_the_widths_of_all_and_the_start_of_the_warm_ones(program, small, drive):
+    status, _, err = drive(*TINY[program][:-1], "--compare", EVERY, program=program)
+    assert (status, err) == (0, "")
+    logs = {arm: runlog.parse_log(log_of(small, arm, program)) for arm in comparison.ARMS}
+    assert [log.header["pruning"] for log in logs.values()] == comparison.ARMS
+    shared = logs["none"].header["initial_iterations"]
+    starts = {arm: [line for line in log.batches if line.epoch <= shared] for arm, log in logs.items()}
+    assert all((start == starts["none"]) == (arm != "scratch") for arm, start in starts.items())
+    final = logs["random"].summary["widths"]
+    assert {arm: log.summary["widths"] == final for arm, log in logs.items()} == {
+        arm: arm != "none" for arm in comparison.ARMS}
+    assert all(len(log.epochs) == logs["none"].header["total_epochs"] for log in logs.values())
+    assert logs["scratch"].rounds == [] and logs["scratch"].header["initial_widths"] == final
+    assert logs["scratch"].header["hidden_widths"] == logs["none"].header["hidden_widths"]
+
+
+def test_an_arm_by_itself_is_that_of_a_comparison(small, drive):
+    assert drive(*TINY["driver.py"][:-1], "--compare", "scratch, taylor", "--log-folder", "together")[0] == 0
+    together = logs_in(small / "together")
+    for arm in ("scratch", "taylor"):
+        assert drive(*TINY["driver.py"][:-1], "--pruning", arm, "--log-folder", "alone")[0] == 0
+    assert logs_in(small / "alone") == together and len(together) == 2
+
+
+@pytest.mark.parametrize("text, named", [
+    ("contribution,worst", "'worst'"), ("random,random", "'random'"), ("", "''"), ("random,,none", "''")])
+def test_a_list_of_arms_is_checked(small, drive, text, named):
+    status, _, err = drive(*TINY["driver.py"][:-1], f"--compare={text}")
+    assert status == 2 and err.count("\n") == 1 and f"{named}; legal: some of none, contribution" in err
+
+
+# ---- seeds, side by side ----
+
+SEEDS = ["--seeds", "2", "--compare", "scratch,random,contribution"]
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_seeds_are_the_runs_of_each_seed_and_jobs_change_no_bit(program, small, drive):
+    given = [*TINY[program][:-1], *SEEDS]
+    for folder, jobs in (("one", "1"), ("two", "2")):
+        status, out, err = drive(*given, "--jobs", jobs, "--log-folder", folder, program=program)
+        assert (status, err) == (0, ""), err
+    one, two = (logs_in(small / folder) for folder in ("one", "two"))
+    assert one == two and len(one) == 6
+    for seed in ("30", "31"):
+        assert drive(*given, "--seeds", "1", "--seed", seed, "--log-folder", seed, program=program)[0] == 0
+        alone = logs_in(small / seed)
+        assert {name.replace(".txt", f"-seed{seed}.txt"): text for name, text in alone.items()} == {
+            name: text for name, text in one.items() if seed in name}
+    headers = [runlog.parse_log(str(small / "two" / "MNIST" / name)).header for name in two]
+    assert sorted(header["seed"] for header in headers) == [30] * 3 + [31] * 3
+    pictures = {folder: sorted(path for path in os.listdir(str(small / folder / "MNIST")) if path.endswith(".png"))
+                for folder in ("one", "two")}
+    assert pictures["one"] == pictures["two"] and bool(pictures["one"]) == (program == "vae.py")
+    for name in pictures["one"]:
+        assert (small / "one" / "MNIST" / name).read_bytes() == (small / "two" / "MNIST" / name).read_bytes()
+
+
+def test_more_seeds_than_there_are_are_refused(small, drive):
+    status, _, err = drive(*TINY["driver.py"], "--seed", str(2 ** 32 - 1), "--seeds", "2")
+    assert status == 2 and "legal: up to 4294967295" in err
+
+
+def test_runs_side_by_side_need_a_processor_that_forks(monkeypatch):
+    with pytest.raises(config.UserError, match="legal here: 1"):
+        jobs.divide_threads(2, torch.device("cuda"))
+    monkeypatch.setattr("multiprocessing.get_all_start_methods", lambda: ["spawn"])
+    with pytest.raises(config.UserError, match="legal here: 1"):
+        jobs.divide_threads(2, torch.device("cpu"))
+
+
+def test_a_dry_run_counts_seeds_and_jobs(small, drive):
+    _, out, _ = drive(*TINY["driver.py"][:-1], *SEEDS, "--dry-run")
+    # Of every seed 6 epochs from scratch, 3 shared ones and 3 of each of the two arms.
+    assert told(out)["arms"] == "scratch, random, contribution, with 2 seeds each; 30 epochs in all, 2 rounds an arm"
 
 
 # ---- determinism ----

@@ -308,6 +308,70 @@ def test_a_refused_comparison_leaves_the_arms_that_no_run_writes(place):
     assert all(after[name] == before[name] for name in before if "worst" not in name)
 
 
+# ---- several at once ----
+
+BESIDE = [*TINY["driver.py"][:-1], "--seeds", "2", "--jobs", "2", "--compare", "scratch,contribution"]
+
+
+def wait_for_lock(folder, seconds=30):
+    """Wait until no process holds a log any more."""
+    paths, end = glob.glob(os.path.join(str(folder), "logs", "MNIST", "*.txt")), time.monotonic() + seconds
+    while True:
+        try:
+            with runlog.held(paths):
+                return
+        except config.UserError:
+            assert time.monotonic() < end, "still held"
+            time.sleep(0.01)
+
+
+def how_far(folder):
+    found = {}
+    for path in glob.glob(os.path.join(str(folder), "logs", "MNIST", "*.checkpoint")):
+        state = checkpoint.read(path)
+        found[path] = state["epoch"], state["batches"]
+    return found
+
+
+def test_runs_side_by_side_are_stopped_by_signals_and_with_their_parent(place):
+    random.seed(3)
+    started = time.monotonic()
+    assert Program(place, *BESIDE).end()[0] == 0
+    seconds, expected = time.monotonic() - started, remains(place, "driver.py")
+    shutil.rmtree(str(place / "logs"))
+    before, tries, lost = {}, 9, 0
+    for number in range(tries):
+        begun = sorted(before)
+        running = Program(place, *(["--resume", random.choice(begun)] if begun else BESIDE))
+        time.sleep(random.uniform(0.1, seconds))
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(running.process.pid, [signal.SIGKILL, signal.SIGTERM, signal.SIGINT][number % 3])
+        status, err = running.end()
+        assert status in (0, 130, -signal.SIGKILL, -signal.SIGTERM) and "Traceback" not in err, (status, err)
+        wait_for_lock(place)  # processes that lost their parent stop by themselves
+        now = how_far(place)
+        lost += any(now[path] < then for path, then in before.items())
+        before = now
+    arguments = ["--resume", sorted(before)[0]] if before else BESIDE
+    assert Program(place, *arguments).end()[0] == 0
+    assert remains(place, "driver.py") == expected
+    count("SIGKILL, SIGTERM, SIGINT, runs side by side", tries, lost, tries)
+
+
+def test_what_ends_a_run_ends_those_beside_it_and_keeps_their_work(place):
+    running = Program(place, *BESIDE, "--total-epochs", "100000", "--initial-iterations", "99999")
+    path = runlog.log_path(str(place / "logs"), "MNIST", "contribution", seed=30)
+    gone = runlog.log_path(str(place / "logs"), "MNIST", "scratch", seed=30)
+    wait_for_epoch(path)
+    wait_for_epoch(gone)
+    os.rename(gone, gone + ".away")
+    status, err = running.end()
+    assert status == 2 and "removed, renamed or replaced" in err and "Traceback" not in err
+    assert checkpoint.read(path)["epoch"] + checkpoint.read(path)["batches"] > 0
+    with runlog.held([path]):
+        pass
+
+
 # ---- what is not the disk's fault ----
 
 def test_a_loss_that_is_not_finite(place):

@@ -185,6 +185,35 @@ def test_training_goes_on_as_in_the_masked_network(network, optimizer):
     assert all(torch.equal(new, before[name]) != new.requires_grad for name, new in pruned.model.named_parameters())
 
 
+# ---- compensation ----
+
+def test_compensation_is_the_least_squares_solution_in_every_consumer(network):
+    trained = Trained(network, "SGD")
+    chance = torch.Generator().manual_seed(1)
+    for group, keep in zip(trained.model.groups(), trained.keeps):
+        activations = torch.rand(90, group.producer.out_features, generator=chance, dtype=torch.float64) ** 4
+        before = [consumer.weight.detach().clone() for consumer in group.consumers]
+        models.compensate(group, keep, activations.T @ activations / len(activations))
+        for consumer, weight in zip(group.consumers, before):
+            expected = torch.linalg.lstsq(activations[:, keep], activations @ weight.T).solution.T
+            torch.testing.assert_close(consumer.weight[:, keep], expected, rtol=1e-4, atol=1e-4)
+            gone = sorted(set(range(weight.shape[1])) - set(keep.tolist()))
+            assert gone and torch.equal(consumer.weight[:, gone], weight[:, gone])
+            assert not torch.allclose(consumer.weight[:, keep], weight[:, keep], rtol=0.01)
+
+
+def test_where_nothing_decides_compensation_leaves_the_old_weights():
+    group = models.NeuronGroup(nn.Linear(3, 5), [nn.Linear(5, 2, bias=False)])
+    activations = torch.rand(20, 5, dtype=torch.float64)
+    activations[:, [1, 3]] = 0  # of the three that stay two are never active
+    before = group.consumers[0].weight.detach().clone()
+    models.compensate(group, torch.tensor([0, 1, 3]), activations.T @ activations)
+    after = group.consumers[0].weight.detach()
+    assert torch.equal(after[:, [1, 3]], before[:, [1, 3]]) and not torch.allclose(after[:, 0], before[:, 0])
+    models.compensate(group, torch.tensor([1, 3]), torch.zeros(5, 5, dtype=torch.float64))
+    assert torch.equal(group.consumers[0].weight, after)
+
+
 def test_at_least_one_neuron_stays():
     trained = Trained("FeedForward", "momentum")
     old = copy.deepcopy(trained.model.state_dict())
@@ -270,6 +299,17 @@ def test_a_vae_computes_convolutions_a_sampled_latent_and_the_same_back():
     torch.testing.assert_close(model(images, noise), (logits, mean, logvar))
     torch.testing.assert_close(model(images)[0], model.decode(mean))
     assert logvar.abs().mean() > 0.1
+
+
+@pytest.mark.parametrize("model, shape, products", [
+    (lambda: models.build((1, 28, 28), [], [50, 30], 10), (1, 28, 28), 784 * 50 + 50 * 30 + 30 * 10),
+    (lambda: models.build((3, 32, 32), [16, 32], [256, 128], 10), (3, 32, 32),
+     32 * 32 * 16 * 27 + 16 * 16 * 32 * 16 * 9 + 2048 * 256 + 256 * 128 + 128 * 10),
+    # 4x4 kernels: 4 x 4 numbers out of the convolution; of the transposed one each of its 3 x 4 x 4 inputs meets 2 x 16.
+    (lambda: models.VAE((2, 8, 8), [3], [5, 4], 6), (2, 8, 8),
+     4 * 4 * 3 * 32 + 48 * 5 + 2 * 5 * 6 + 6 * 4 + 4 * 48 + 48 * 2 * 16)])
+def test_multiply_adds_by_hand(model, shape, products):
+    assert models.multiply_adds(model(), torch.zeros(1, *shape)) == products
 
 
 def test_the_groups_of_a_vae_chain_and_the_encoders_last_feeds_mean_and_log_variance():

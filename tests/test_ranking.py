@@ -1,6 +1,8 @@
-"""The ranking against a naive triple loop, the counts against exact fractions, the random arm against chance."""
+"""The criteria against naive loops and finite differences, the counts against exact fractions, the random arm against
+chance."""
 import argparse
 import copy
+import functools
 import itertools
 import math
 import weakref
@@ -255,12 +257,12 @@ def dataset(images):
     return data.Dataset(train, test, 3)
 
 
-def round_of(model, images, arm, **changes):
+def round_of(model, images, arm, epoch=40, **changes):
     """Run one round on the model as a run does; the model is changed."""
     given = argparse.Namespace(**{"prune_percent": 40, "lambda_average": 1.0, "lambda_max": 0.0, "ranking_images": 0,
                                   "compensate": False, **changes})
     run = training.Run(model, torch.optim.SGD(model.parameters(), lr=0.1), 3)
-    run.epoch, optimizer = 40, run.optimizer
+    run.epoch, optimizer = epoch, run.optimizer
     task = training.Task(dataset(images), driver.classify, lambda model: {}, None, None)
     training.prune(run, task, given, arm, [])
     assert run.optimizer is optimizer
@@ -288,6 +290,171 @@ def test_a_round_keeps_the_neurons_that_contribute_most_over_the_whole_training_
     hidden = activations_by_hand(old, (images.float() / 255 - 0.5) / 0.5)
     scores = [by_loops(layer.weight, a, *lambdas) for layer, a in zip(old.layers[1:], hidden)]
     assert_kept(model, old, best(scores[0], 4), best(scores[1], 3))
+
+
+# ---- the other criteria ----
+
+def labelled(images):
+    """Labels in the range of both networks' outputs."""
+    return torch.arange(len(images)) % 3
+
+
+def summed_loss(model, images, labels):
+    """In float64, which finite differences need."""
+    if isinstance(model, models.VAE):
+        logits, mean, logvar = model(images, torch.randn(len(images), model.latent))
+        return functional.binary_cross_entropy_with_logits(logits, images, reduction="sum") + (
+            mean ** 2 + logvar.exp() - logvar).sum()
+    return functional.cross_entropy(model(images), labels, reduction="sum")
+
+
+def labelled_passes(model, images, sizes=4, **options):
+    batches = list(zip(images.split(sizes), labelled(images).split(sizes)))
+    return ranking.Passes(model, lambda: iter(batches), summed_loss, **options)
+
+
+def scores_by(criterion, model, images):
+    return ranking.CRITERIA[criterion](model.groups(), labelled_passes(model, images), options())
+
+
+def assert_scores(scores, expected):
+    assert len({round(score, 9) for score in torch.cat(scores).tolist()}) > 3
+    for score, values in zip(scores, expected):
+        torch.testing.assert_close(score, torch.tensor(values, dtype=torch.float64), rtol=1e-6, atol=1e-12)
+
+
+def test_reversed_scores_are_those_of_contribution_below_zero(network):
+    assert_scores(scores_by("reversed", *network), [(-score).tolist() for score in scores_by("contribution", *network)])
+
+
+def test_magnitude_is_the_norm_of_the_incoming_weights(network):
+    model, images = network
+    assert_scores(scores_by("magnitude", model, images),
+                  [[math.sqrt(sum(w ** 2 for w in row)) for row in group.producer.weight.tolist()]
+                   for group in model.groups()])
+
+
+def test_activation_and_apoz_are_means_over_the_passes(network):
+    model, images = network
+    columns = [a.T.tolist() for a in activations_by_hand(model, images)]
+    assert_scores(scores_by("activation", model, images), [[sum(map(abs, a)) / len(a) for a in group]
+                                                           for group in columns])
+    zeros = [[-a.count(0) / len(a) for a in group] for group in columns]
+    assert 0 < sum(map(sum, zeros)) + sum(map(len, zeros)) < sum(map(len, zeros))
+    for scores, expected in zip(scores_by("apoz", model, images), zeros):
+        assert scores.tolist() == pytest.approx(expected)
+
+
+def test_taylor_is_the_change_of_the_loss_to_first_order_when_a_neuron_is_damped(network):
+    model, images = network
+
+    def loss_with(group, k, factor):
+        """The loss where the neuron's activation is multiplied by a factor, as the ReLU's input may be, too."""
+        gate = torch.ones(group.producer.out_features).double()
+        gate[k] = factor
+        hook = group.producer.register_forward_hook(lambda layer, inputs, output: output * gate)
+        torch.manual_seed(0)
+        # In the batches of the passes, for the noise that a batch draws.
+        loss = sum(summed_loss(model, *batch).item() for batch in labelled_passes(model, images).batches())
+        hook.remove()
+        return loss
+
+    step = 1e-5
+    expected = [[abs(loss_with(group, k, 1 + step) - loss_with(group, k, 1 - step)) / (2 * step * len(images))
+                 for k in range(group.producer.out_features)] for group in model.groups()]
+    for scores, of_group in zip(scores_by("taylor", model, images), expected):
+        assert max(of_group) > 1e-4
+        assert scores.tolist() == pytest.approx(of_group, rel=1e-4, abs=1e-7)
+
+
+def test_gradients_leave_the_network_as_it_was(network):
+    model, images = network
+    batches = list(labelled_passes(model, images).gradients())
+    assert [[block.shape == gradient.shape for block, gradient in pairs] for pairs in batches] == (
+        3 * [len(model.groups()) * [True]])
+    assert all(parameter.grad is None for parameter in model.parameters()) and model.training
+    assert [len(pairs[0][0]) for pairs in batches] == [4, 4, 2]
+
+
+@pytest.mark.parametrize("criterion", ranking.CRITERIA)
+def test_a_criterion_does_not_depend_on_the_batches_and_leaves_the_weights(criterion, network):
+    model, images = network
+    if isinstance(model, models.VAE) and criterion == "taylor":
+        model.logvar.weight.data.zero_()  # a batch draws its own noise; without a weight it does not depend on it
+        model.logvar.register_forward_hook(lambda layer, inputs, output: output - 300)
+    before = copy.deepcopy(model.state_dict())
+    scores = [ranking.CRITERIA[criterion](model.groups(), labelled_passes(model, images, size),
+                                          options(generator=torch.Generator().manual_seed(1))) for size in (3, 10)]
+    for some, other in zip(*scores):
+        torch.testing.assert_close(some, other, rtol=1e-9, atol=1e-12)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("criterion", ["magnitude", "taylor"])
+def test_torch_pruning_removes_the_same_neurons(criterion):
+    # With its importance of the producer's rows alone, not averaged with the consumers' columns. Its Taylor score,
+    # |the sum of weight times gradient over a row|, is ours: with a ReLU and no bias both are a first-order gate.
+    torch_pruning = pytest.importorskip("torch_pruning")
+    torch.manual_seed(4)
+    model, images = models.FeedForward(6, [40, 30], 3), torch.rand(50, 6)
+    importance = {"magnitude": torch_pruning.importance.GroupMagnitudeImportance,
+                  "taylor": functools.partial(torch_pruning.importance.GroupTaylorImportance, multivariable=True)}
+    theirs = importance[criterion](group_reduction="first", normalizer=None)
+    graph = torch_pruning.DependencyGraph().build_dependency(model, example_inputs=images[:1])
+    summed_loss(model, images, labelled(images)).backward()
+    removed = []
+    for group in model.groups():
+        every = list(range(group.producer.out_features))
+        scores = theirs(graph.get_pruning_group(group.producer, torch_pruning.prune_linear_out_channels, idxs=every))
+        removed.append(set(scores.argsort()[:len(every) // 2].tolist()))
+    keeps = ranking.survivors(labelled_passes(model, images), criterion, options(), 50)
+    assert [set(range(2 * len(keep))) - set(keep.tolist()) for keep in keeps] == removed
+
+
+# ---- what a round ranks by, and compensation ----
+
+def test_moments_are_those_of_all_activations_in_the_criterions_own_pass(network):
+    model, images = network
+    expected = [a.T @ a / len(a) for a in activations_by_hand(model, images)]
+    for criterion in ("random", "contribution", *["taylor"] * isinstance(model, models.FeedForward)):
+        passes = labelled_passes(model, images, with_moments=True)
+        ranking.survivors(passes, criterion, options(generator=torch.Generator()), 40)
+        for moments, wanted in zip(passes.moments(), expected):
+            torch.testing.assert_close(moments, wanted)
+
+
+def test_a_round_ranks_by_as_many_images_as_it_is_told_and_draws_them_anew(monkeypatch):
+    seen, images = [], torch.arange(200).reshape(50, 2, 2, 1).to(torch.uint8)  # every image is another
+
+    def recording(groups, passes, options):
+        seen.append([tuple(image.flatten().tolist()) for batch, _ in passes.batches() for image in batch])
+        return ranking.magnitude(groups, passes, options)
+    monkeypatch.setitem(ranking.CRITERIA, "random", recording)
+    for some in (20, 20, 0, 1000):
+        round_of(two_layers(), images, "random", ranking_images=some)
+    run_of_another_epoch = round_of(two_layers(), images, "random", epoch=41, ranking_images=20)
+    assert run_of_another_epoch is None and seen[0] == seen[1] != seen[4]
+    assert [len(set(some)) for some in seen] == [len(some) for some in seen] == [20, 20, 50, 50, 20]
+    assert sorted(seen[2]) == sorted(seen[3])
+
+
+@pytest.mark.parametrize("arm", ranking.CRITERIA)
+def test_a_compensated_round_takes_the_same_neurons_and_changes_the_consumers_alone(arm):
+    images = torch.randint(256, (300, 2, 2, 1), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
+    plain, refitted, old = two_layers(), two_layers(), two_layers()
+    round_of(plain, images, arm)
+    round_of(refitted, images, arm, compensate=True)
+    assert torch.equal(plain.layers[0].weight, refitted.layers[0].weight)
+    inputs = (images.float() / 255 - 0.5) / 0.5
+    hidden, outputs = activations_by_hand(old, inputs)[0], old(inputs)
+    keep = [old.layers[0].weight.tolist().index(row) for row in plain.layers[0].weight.tolist()]
+    rows = [column for column in range(6) if any(torch.equal(old.layers[1].weight[column, keep], row)
+                                                 for row in plain.layers[1].weight)]
+    target = hidden @ old.layers[1].weight[rows].T
+    fitted = torch.linalg.lstsq(hidden[:, keep].double(), target.double()).solution
+    torch.testing.assert_close(refitted.layers[1].weight.T.double(), fitted, rtol=1e-3, atol=1e-3)
+    errors = [(model(inputs) - outputs).square().mean().item() for model in (refitted, plain)]
+    assert errors[0] < errors[1]
 
 
 # ---- how many, and which of equals ----
