@@ -10,6 +10,7 @@ from tqdm import tqdm
 from config import Interrupted, UserError, report_errors
 
 LOOK = 0.2  # seconds between two looks whether to stop
+THREADS = torch.get_num_threads()  # of this process, before any are given away
 
 
 class Unit:
@@ -24,13 +25,12 @@ def divide_threads(jobs, device):
     """How many threads each of the jobs has; with more than one job this process keeps one. Raises UserError where they
     cannot run side by side."""
     if jobs == 1:
-        return torch.get_num_threads()
+        return THREADS
     if device.type != "cpu" or "fork" not in multiprocessing.get_all_start_methods():
         raise UserError(f"jobs = {jobs}: runs go side by side on the device cpu of a system that forks processes; "
                         "legal here: 1")
-    threads = max(1, torch.get_num_threads() // jobs)
     torch.set_num_threads(1)  # a process that OpenMP has given threads cannot be forked
-    return threads
+    return max(1, THREADS // jobs)
 
 
 def work_off(units, jobs, threads, stop):

@@ -69,25 +69,25 @@ def reversed_contribution(groups, passes, options):
 
 def magnitude(groups, passes, options):
     """The L2 norm of a neuron's incoming weights (for filters and the L1 norm: Li et al., Pruning Filters for Efficient
-    ConvNets, 2017, section 3.1)."""
+    ConvNets, 2017)."""
     return [exact(group.producer.weight.detach()).norm(dim=1) for group in groups]
 
 
 def activation(groups, passes, options):
-    """The mean absolute activation over the training set (Tan and Motani, DropNet, 2020, section 3)."""
+    """The mean absolute activation over the training set (Tan and Motani, DropNet, 2020)."""
     return mean_over_passes(passes.activations(), torch.abs)
 
 
 def apoz(groups, passes, options):
     """Minus the average percentage of zeros, the share of passes in which a neuron gives 0 (Hu et al., Network
-    Trimming, 2016, equation 1)."""
+    Trimming, 2016)."""
     return mean_over_passes(passes.activations(), lambda a: -(a == 0).double())
 
 
 def taylor(groups, passes, options):
     """|the mean over the training set of activation times the loss's gradient by it|: the change of the loss, to first
-    order, if the neuron gave 0 (Molchanov et al., Pruning Convolutional Neural Networks, 2017, equation 7, where the
-    absolute value is taken of every image apart)."""
+    order, if the neuron gave 0 (Molchanov et al., Pruning Convolutional Neural Networks, 2017, where the absolute value
+    is taken of every image apart)."""
     products = ([a * gradient for a, gradient in pairs] for pairs in passes.gradients())
     return [mean.abs() for mean in mean_over_passes(products, lambda product: product)]
 

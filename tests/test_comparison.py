@@ -160,8 +160,8 @@ SEEDS = ["--seeds", "2", "--compare", "scratch,random,contribution"]
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_seeds_are_the_runs_of_each_seed_and_jobs_change_no_bit(program, small, drive):
     given = [*TINY[program][:-1], *SEEDS]
-    for folder, jobs in (("one", "1"), ("two", "2")):
-        status, out, err = drive(*given, "--jobs", jobs, "--log-folder", folder, program=program)
+    for folder, count in (("one", "1"), ("two", "2")):
+        status, out, err = drive(*given, "--jobs", count, "--log-folder", folder, program=program)
         assert (status, err) == (0, ""), err
     one, two = (logs_in(small / folder) for folder in ("one", "two"))
     assert one == two and len(one) == 6

@@ -305,7 +305,7 @@ def test_a_vae_computes_convolutions_a_sampled_latent_and_the_same_back():
     (lambda: models.build((1, 28, 28), [], [50, 30], 10), (1, 28, 28), 784 * 50 + 50 * 30 + 30 * 10),
     (lambda: models.build((3, 32, 32), [16, 32], [256, 128], 10), (3, 32, 32),
      32 * 32 * 16 * 27 + 16 * 16 * 32 * 16 * 9 + 2048 * 256 + 256 * 128 + 128 * 10),
-    # 4x4 kernels: 4 x 4 numbers out of the convolution; of the transposed one each of its 3 x 4 x 4 inputs meets 2 x 16.
+    # 4x4 kernels: 4 x 4 numbers out of the convolution; of the transposed one each of 3 x 4 x 4 inputs meets 2 x 16.
     (lambda: models.VAE((2, 8, 8), [3], [5, 4], 6), (2, 8, 8),
      4 * 4 * 3 * 32 + 48 * 5 + 2 * 5 * 6 + 6 * 4 + 4 * 48 + 48 * 2 * 16)])
 def test_multiply_adds_by_hand(model, shape, products):

@@ -1,0 +1,178 @@
+"""Run the experiments of the report, one after the other; what is finished is kept and not run again.
+
+    python reports/experiments.py            all of them: `make experiments`
+    python reports/experiments.py main       those whose names begin so
+    python reports/experiments.py --list     their names, and which are finished
+
+Full logs go to logs/experiments/<name>, what the report needs of them to reports/results/<name>: the first batch line,
+the line of every epoch (of a sweep the last one's), rounds and summary. After Ctrl-C or a crash it goes on where it
+was. As many runs go side by side as there are processors, one thread each.
+"""
+import contextlib
+import glob
+import os
+import re
+import sys
+from collections import namedtuple
+
+from tqdm import tqdm
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, ROOT)
+import comparison  # noqa: E402
+import config  # noqa: E402
+import driver  # noqa: E402
+import runlog  # noqa: E402
+import vae  # noqa: E402
+
+WORK, RESULTS = os.path.join("logs", "experiments"), os.path.join("reports", "results")
+JOBS = ["--jobs", str(os.cpu_count())]
+
+# seconds: what it took on 2 cores of an AMD EPYC (AVX-512, bfloat16), roughly: the bar's unit, not a result.
+Experiment = namedtuple("Experiment", "name program flags seconds")
+
+SCHEDULE = "--total-epochs 100 --initial-iterations 30"
+EVERY_ARM = ",".join(comparison.ARMS)
+CRITERIA = ",".join(arm for arm in comparison.ARMS if arm not in ("none", "scratch"))
+SMALL = ["MNIST", "FashionMNIST"]
+PUBLISHED = {"MNIST": "--batch-size 5000 --learning-rate 0.1 --momentum 0", "CIFAR10": "--learning-rate 0.1"}
+INCREMENTS = [24, 18, 12, 10, 7, 6, 4]  # 29, 38, 51, 58, 71, 79 and 94 % of 784-50-30-10's neurons; 8 is in `main`
+
+
+def experiments():
+    """All experiments, the small networks' first."""
+    for dataset in SMALL:
+        at_68_percent = f"--dataset {dataset} {SCHEDULE} --increment 8 --seeds 10"
+        yield classifier(f"main/{dataset}", f"{at_68_percent} --compare {EVERY_ARM}", 970)
+        yield classifier(f"published/{dataset}", f"{at_68_percent} --compare {EVERY_ARM} {PUBLISHED['MNIST']}", 400)
+        yield classifier(f"compensated/{dataset}",
+                         f"{at_68_percent} --compare contribution,random,magnitude,reversed --compensate True", 430)
+        for average, maximum in ((0, 1), (0.5, 0.5)):
+            yield classifier(f"lambdas/{average}-{maximum}/{dataset}", f"{at_68_percent} --compare contribution "
+                             f"--lambda-average {average} --lambda-max {maximum}", 150)
+        for images in (100, 1000, 10000):
+            yield classifier(f"images/{images}/{dataset}",
+                             f"{at_68_percent} --compare contribution --ranking-images {images}", 140)
+    for increment in INCREMENTS:
+        for dataset in SMALL:
+            yield classifier(f"sweep/{increment}/{dataset}", f"--dataset {dataset} {SCHEDULE} --increment {increment} "
+                             f"--seeds 5 --compare {CRITERIA}", 370)
+
+    at_42_percent = f"{SCHEDULE} --increment 15 --seeds 3 --precision bfloat16"
+    for dataset in ("CIFAR10", "CIFAR100"):
+        yield classifier(f"main/{dataset}", f"--dataset {dataset} {at_42_percent} --compare {EVERY_ARM}", 5000)
+    for precision in ("float32", "bfloat16"):
+        yield classifier(f"precision/{precision}/CIFAR10", "--dataset CIFAR10 --seeds 5 --total-epochs 40 --pruning "
+                         f"none --precision {precision}", 600)
+    yield classifier("compensated/CIFAR10", f"--dataset CIFAR10 {at_42_percent} --compare contribution,random "
+                     "--compensate True", 1200)
+    yield classifier("published/CIFAR10", f"--dataset CIFAR10 {at_42_percent} --compare "
+                     f"none,contribution,random,scratch {PUBLISHED['CIFAR10']}", 2500)
+    for dataset in ("FashionMNIST", "CIFAR10"):
+        at_35_percent = f"--dataset {dataset} --total-epochs 30 --initial-iterations 6 --increment 6 --seeds 3 "
+        at_35_percent += "--precision bfloat16"
+        yield Experiment(f"vae/{dataset}", vae,
+                         f"{at_35_percent} --compare none,contribution,random,magnitude,scratch", 2700)
+        yield Experiment(f"vae-compensated/{dataset}", vae,
+                         f"{at_35_percent} --compare contribution,random --compensate True", 1000)
+
+
+def classifier(name, flags, seconds):
+    return Experiment(name, driver, flags, seconds)
+
+
+def main():
+    parser = config.Parser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", help="beginnings of experiments' names; without them all")
+    parser.add_argument("--list", action="store_true", help="print the names and which are finished")
+    arguments = parser.parse_args()
+    os.chdir(ROOT)
+    chosen = [experiment for experiment in experiments()
+              if not arguments.names or experiment.name.startswith(tuple(arguments.names))]
+    if not chosen:
+        raise config.UserError(f"no experiment's name begins with {' or '.join(arguments.names)}; --list names them")
+    if arguments.list:
+        for experiment in chosen:
+            print(f"{experiment.name}: {'finished' if is_finished(experiment) else 'to do'}")
+        return
+    complete = True
+    to_do = [experiment for experiment in chosen if not is_finished(experiment)]
+    with tqdm(total=sum(experiment.seconds for experiment in to_do), unit="s", disable=None,
+              bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}, {remaining} left") as bar:
+        for number, experiment in enumerate(to_do, 1):
+            bar.set_description(f"{number}/{len(to_do)} {experiment.name}")
+            try:
+                run(experiment)
+                keep(experiment)
+            except (config.UserError, SystemExit) as error:  # such as CIFAR-100 without a network
+                tqdm.write(f"{experiment.name}: not run ({error})", file=sys.stderr)
+                complete = False
+            bar.update(experiment.seconds)
+    if not complete:
+        sys.exit(2)
+
+
+def split(name):
+    """The folder of an experiment's logs and the data set in it: main/MNIST, vae/CIFAR10."""
+    folder, dataset = os.path.split(name)
+    return folder, dataset
+
+
+def run(experiment):
+    """Run an experiment in this process, from its beginning or where it was; what it prints goes to a file."""
+    folder, dataset = split(experiment.name)
+    folder = os.path.join(WORK, folder)
+    begun = sorted(glob.glob(os.path.join(folder, dataset, program_of(experiment).log + "*.checkpoint")))
+    if begun:
+        flags = ["--resume", re.sub(r"checkpoint$", "txt", begun[0])]
+    else:
+        flags = [*experiment.flags.split(), "--log-folder", folder]
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, dataset + ".out"), "a") as out, contextlib.redirect_stdout(out):
+        sys.argv = [experiment.program.__name__ + ".py", *flags, *JOBS]
+        experiment.program.main()
+
+
+def program_of(experiment):
+    return config.VAE if experiment.program is vae else config.CLASSIFIER
+
+
+def keep(experiment):
+    """Write what the report needs of every log to the results."""
+    folder, dataset = split(experiment.name)
+    os.makedirs(os.path.join(RESULTS, experiment.name), exist_ok=True)
+    for path in sorted(glob.glob(os.path.join(WORK, folder, dataset, program_of(experiment).log + "*.txt"))):
+        if re.search(r"\.\d+\.txt$", path):
+            continue
+        with open(path) as log:
+            lines = list(compact(log, folder.startswith("sweep")))
+        with runlog.whole_file(os.path.join(RESULTS, experiment.name, os.path.basename(path))) as file:
+            file.write("".join(lines).encode())
+
+
+def compact(lines, last_epoch_alone):
+    """The lines of a log but for all batch lines after the first and, if asked for, all epochs' but the last one's."""
+    has_batch, last_epoch = False, ""
+    for line in lines:
+        if line.startswith("Epoch:"):
+            if not has_batch:
+                yield line
+            has_batch = True
+        elif line.startswith("After epoch") and last_epoch_alone:
+            last_epoch = line
+        elif line.startswith("Summary:"):
+            yield last_epoch + line
+        else:
+            yield line
+
+
+def is_finished(experiment):
+    """Whether the results have a finished log of every arm and seed."""
+    flags = experiment.flags.split()
+    arms = flags[1 + flags.index("--compare" if "--compare" in flags else "--pruning")].split(",")
+    paths = glob.glob(os.path.join(RESULTS, experiment.name, program_of(experiment).log + "*.txt"))
+    return len(paths) == len(arms) * int(flags[flags.index("--seeds") + 1])
+
+
+if __name__ == "__main__":
+    config.run_command(main)
