@@ -8,8 +8,8 @@ from pickle import UnpicklingError
 
 import torch
 
+import files
 import models
-import runlog
 from config import UserError, values_of
 
 # What a Run has beside its network and its optimizer: numbers, which are saved as text, since torch 1.13 reads no float
@@ -27,13 +27,13 @@ def write(run, config, logs):
     random state is needed but within an epoch (Run.random): every epoch and round seeds its own streams.
     """
     for log in logs:
-        runlog.check_there(log)  # or another run's checkpoint would be replaced
+        files.check_there(log)  # or another run's checkpoint would be replaced
         os.fsync(log.fileno())
     text = {"flags": config.flags, "config": values_of(config), "environment": config.environment,
-            "extents": {os.path.basename(log.name): runlog.extent(log) for log in logs},
+            "extents": {os.path.basename(log.name): files.extent(log) for log in logs},
             "widths": models.widths(run.model), **{name: getattr(run, name) for name in NUMBERS}}
     save({"text": repr(text), "weights": run.model.state_dict(), "optimizer": run.optimizer.state_dict()["state"],
-          **{name: getattr(run, name) for name in TENSORS}}, *(runlog.checkpoint_path(log.name) for log in logs))
+          **{name: getattr(run, name) for name in TENSORS}}, *(files.checkpoint_path(log.name) for log in logs))
 
 
 def save_network(path, network, model):
@@ -49,13 +49,13 @@ def save(content, *paths):
     buffer = io.BytesIO()  # old versions of torch do not notice a full disk, a plain file does
     torch.save(content, buffer)
     for path in paths:
-        with runlog.whole_file(path) as file:
+        with files.whole_file(path) as file:
             file.write(buffer.getbuffer())
 
 
 def read(log):
     """The checkpoint of a log, a dict of `KEYS`. Raises UserError for one that is missing, damaged or not ours."""
-    path = runlog.checkpoint_path(log)
+    path = files.checkpoint_path(log)
     anew = "the log and everything else are still there, but the run can only be started anew"
     try:
         with open(path, "rb") as file:

@@ -7,6 +7,7 @@ import torch
 
 import checkpoint
 import data
+import files
 import jobs
 import machine
 import ranking
@@ -70,7 +71,7 @@ def reopen(config, seeds):
 
 def is_named(log, seed):
     """Whether it is the path of one of the seed's logs, or of its checkpoint."""
-    asked, *own = (os.path.abspath(runlog.checkpoint_path(path)) for path in [log, *seed.paths.values()])
+    asked, *own = (os.path.abspath(files.checkpoint_path(path)) for path in [log, *seed.paths.values()])
     return asked in own
 
 
@@ -81,7 +82,7 @@ class Seed:
         self.number, self.config, self.network, self.start, self.task, self.stop = (
             number, config, network, start, task, stop)
         self.arms, name = config.compare or [config.pruning], number if config.seeds > 1 else None
-        self.paths = {arm: runlog.log_path(config.log_folder, config.dataset, arm, prefix, name) for arm in self.arms}
+        self.paths = {arm: files.log_path(config.log_folder, config.dataset, arm, prefix, name) for arm in self.arms}
         self.logs = {}
         # Arms that have the epochs before the first round in common, which are trained once and stand in every log.
         together = [arm for arm in self.arms if arm != "scratch"]
@@ -122,7 +123,7 @@ class Seed:
         """Train an arm to its end; its network is saved first, then measured and shown."""
         run, log = self.restored(arm), self.logs[arm]
         training.train(run, self.task, self.config, arm, self.config.total_epochs, [log], self.stop)
-        checkpoint.save_network(runlog.network_path(log.name), self.network, run.model)
+        checkpoint.save_network(files.network_path(log.name), self.network, run.model)
         summary = training.finish(run, self.task, [log])
         words = training.describe_run(run, self.config, arm)
         print(f"{words}: {runlog.format_summary(summary)}written to {log.name}", flush=True)
@@ -144,7 +145,8 @@ class Seed:
         headers = {path: {**header, "pruning": arm} for arm, path in self.paths.items()}
         if "scratch" in self.arms:
             headers[self.paths["scratch"]]["initial_widths"] = self.initial_widths("scratch")
-        self.logs = dict(zip(self.arms, runlog.create(headers)))
+        heads = {path: runlog.format_header(values) for path, values in headers.items()}
+        self.logs = dict(zip(self.arms, files.create(heads)))
         for part in self.parts:
             checkpoint.write(self.fresh(part[0]), self.config, self.logs_of(part))
 
@@ -159,9 +161,9 @@ class Seed:
         A checkpoint of the shared epochs is one of all their logs, a later one of its own.
         """
         # Locked from here on, before their checkpoints are read.
-        self.logs = dict(zip(self.arms, runlog.reopen(list(self.paths.values()))))
+        self.logs = dict(zip(self.arms, files.reopen(list(self.paths.values()))))
         self.states = {arm: self.checked(path) for arm, path in self.paths.items()
-                       if os.path.exists(runlog.checkpoint_path(path))}
+                       if os.path.exists(files.checkpoint_path(path))}
         self.sources = []  # (the arm whose checkpoint says how to go on, the arms that it speaks of)
         for part in self.parts:
             # Of a run that was killed while it wrote them, checkpoints of shared epochs may differ, or be missing yet.
@@ -177,7 +179,7 @@ class Seed:
 
     def cut(self):
         """Cut the logs back to the checkpoints, and make these say that it goes on from there."""
-        runlog.cut([(self.logs[arm], self.states[source]["extents"][os.path.basename(self.paths[arm])])
+        files.cut([(self.logs[arm], self.states[source]["extents"][os.path.basename(self.paths[arm])])
                     for source, arms in self.sources for arm in arms])
         for source, arms in self.sources:
             logs, run = self.logs_of(arms), self.restored(source)
@@ -207,5 +209,5 @@ def note_changes(config, state, logs):
     """Log what is no longer as the checkpoint says: more epochs, another number of threads."""
     then = {**state["config"], **state["environment"]}
     now = {**values_of(config), **config.environment}
-    runlog.write(logs, runlog.format_header({name: value for name, value in now.items() if value != then.get(name)
+    files.write(logs, runlog.format_header({name: value for name, value in now.items() if value != then.get(name)
                                              and name not in ("log_folder", "dataset_folder", "jobs")}))

@@ -13,7 +13,7 @@ import torch
 from tqdm import tqdm
 
 import digits
-import runlog
+import files
 from config import UserError
 
 EVALUATION_BATCH = 1000  # images a forward pass where no gradient is needed
@@ -181,7 +181,7 @@ def faces(folder, split):
     """CelebA's images as uint8 (N, 64, 64, 3), mapped from a file that is made the first time."""
     path = os.path.join(folder, "celeba", f"{split}_{FACE}x{FACE}.npy")
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    with runlog.turn_in(os.path.dirname(path)):
+    with files.turn_in(os.path.dirname(path)):
         if not os.path.exists(path):
             write_faces(path, *fetch("CelebA", folder, {"split": split}))
     try:
@@ -207,7 +207,7 @@ def write_faces(path, dataset):
                             "img_align_celeba.zip again")
 
     header = {"descr": "|u1", "fortran_order": False, "shape": (len(dataset), FACE, FACE, 3)}
-    with runlog.whole_file(path) as file, ThreadPoolExecutor() as pool:
+    with files.whole_file(path) as file, ThreadPoolExecutor() as pool:
         np.lib.format.write_array_header_1_0(file, header)
         for start in tqdm(range(0, len(dataset), 1000), "resizing CelebA", unit="thousand", disable=None, leave=False):
             file.writelines(pool.map(face, range(start, min(start + 1000, len(dataset)))))

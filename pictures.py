@@ -6,6 +6,7 @@ import torch
 from matplotlib.figure import Figure
 from torchvision.utils import make_grid
 
+import files
 import runlog
 
 COUNT = 8    # test images that are reconstructed, and latents that are decoded
@@ -93,5 +94,5 @@ def show(axes, images, columns):
 
 
 def save(figure, path):
-    with runlog.whole_file(path) as file:
+    with files.whole_file(path) as file:
         figure.savefig(file, format="png", dpi=150, metadata={"Software": None})

@@ -24,6 +24,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 import config
+import files
 import runlog
 import table
 
@@ -103,14 +104,14 @@ def find_logs(path):
         found = f"no {looked_for} in this folder" if os.path.isdir(path) else "no such file or folder"
         raise config.UserError(f"{path}: {found}; python driver.py --compare makes logs")
     for prefix in PREFIXES:
-        missing = [runlog.ARM_WORDS[arm] for arm in ARMS if runlog.log_path(path, "", arm, prefix) not in logs]
+        missing = [runlog.ARM_WORDS[arm] for arm in ARMS if files.log_path(path, "", arm, prefix) not in logs]
         if 0 < len(missing) < len(ARMS):
             print(f"{path}: no {prefix} of these arms, which are left out: {', '.join(missing)}")
     return logs
 
 
 def current(folder):
-    """The logs of a folder but for the earlier ones, which runlog.keep_earlier has numbered."""
+    """The logs of a folder but for the earlier ones, which files.keep_earlier has numbered."""
     start = os.path.join(glob.escape(folder), "")
     paths = sorted(path for prefix in PREFIXES for path in glob.glob(f"{start}{prefix}*.txt"))
     return [path for path in paths if not re.search(r"\.\d+\.txt$", path)]
@@ -173,7 +174,7 @@ def save(stem):
 def arm_of(log):
     """The arm by the header, else by the file's name, else the file's name itself."""
     name = os.path.basename(log.path)
-    by_name = [arm for arm, word in runlog.FILE_WORDS.items() if word in name]
+    by_name = [arm for arm, word in files.FILE_WORDS.items() if word in name]
     return str(log.header.get("pruning", (by_name + [name])[0]))
 
 

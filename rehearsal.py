@@ -6,6 +6,7 @@ import tempfile
 import time
 
 import checkpoint
+import files
 import ranking
 import runlog
 import training
@@ -26,7 +27,7 @@ def rehearse(config, seeds, task):
     epochs = len(seeds) * (len(arms) * config.total_epochs - shared)
     batches = math.ceil(len(task.data.train) / config.batch_size)
 
-    with runlog.held(paths):
+    with files.held(paths):
         pass
     folder = os.path.abspath(os.path.dirname(paths[0]))
     while not os.path.exists(folder):
@@ -36,7 +37,7 @@ def rehearse(config, seeds, task):
         measures, batch_time = training.try_batches(run, task, config)
         test_time, _ = timed(training.evaluate, run.model, task.data.test, task.objective, "test ")
         checkpoint_time, _ = timed(checkpoint.write, run, config, [log])
-        checkpoint.save_network(runlog.network_path(log.name), {}, run.model)
+        checkpoint.save_network(files.network_path(log.name), {}, run.model)
         size = sum(os.path.getsize(entry.path) for entry in os.scandir(temporary))
         round_time = timed(training.prune, run, task, config, pruning[0], [log])[0] if rounds else 0
     line = runlog.format_batch(config.total_epochs, batches, measures)

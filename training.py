@@ -11,6 +11,7 @@ import torch
 from tqdm import tqdm
 
 import checkpoint
+import files
 import machine
 import models
 import ranking
@@ -151,7 +152,7 @@ def train_epoch(run, task, config, logs, bar, stop):
     seconds = time.perf_counter() - started
     run.epoch, run.seconds = epoch, run.seconds + seconds
     run.pause()
-    runlog.write(logs, runlog.format_epoch(epoch, {**results, "time": seconds}))
+    files.write(logs, runlog.format_epoch(epoch, {**results, "time": seconds}))
 
 
 def step(run, task, precision, images, labels):
@@ -193,7 +194,7 @@ def write_batches(logs, epoch, names, history, config):
     """Log every tenth batch of `history`, (batches, measures), up to the first that is not finite."""
     broken = (~history.isfinite()).any(1).nonzero().flatten().tolist()
     finite = history[:broken[0]] if broken else history
-    runlog.write(logs, "".join(runlog.format_batch(epoch, number * LOG_EVERY, dict(zip(names, values)))
+    files.write(logs, "".join(runlog.format_batch(epoch, number * LOG_EVERY, dict(zip(names, values)))
                         for number, values in enumerate(finite[::LOG_EVERY].tolist())))
     if broken:
         raise not_finite(epoch, broken[0], config)
@@ -219,7 +220,7 @@ def prune(run, task, config, arm, logs):
     seconds = time.perf_counter() - started  # of ranking and removal alone
     run.rounds, run.seconds = run.rounds + 1, run.seconds + seconds
     line = runlog.format_round(run.rounds, run.epoch, before, describe(run, task), seconds)
-    runlog.write(logs, line)
+    files.write(logs, line)
     return line
 
 
@@ -258,5 +259,5 @@ def evaluate(model, split, objective, prefix):
 def finish(run, task, logs):
     """Log the summary of a finished run and return it; its `time` is the sum of all epochs' and rounds' times."""
     summary = {"epochs": run.epoch, "rounds": run.rounds, **describe(run, task), "time": run.seconds}
-    runlog.write(logs, runlog.format_summary(summary))
+    files.write(logs, runlog.format_summary(summary))
     return summary

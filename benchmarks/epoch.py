@@ -85,14 +85,15 @@ def tutorial_epoch(dataset, image_shape, table):
     return epoch
 
 
-def our_epoch(images, labels, table):
+def our_epoch(images, labels, table, precision="float32"):
     """A function that trains an epoch of this suite's own loop. images: uint8 (N, height, width, channels)."""
     train, one = (data.Split(torch.from_numpy(images[:count]), torch.from_numpy(labels[:count]).long(), "cpu", 0.5, 0.5)
                   for count in (len(images), 1))
     network = models.build(train.image_shape, table["conv_widths"], table["hidden_widths"], 10)
-    run = training.Run(network, torch.optim.SGD(network.parameters(), table["learning_rate"], table["momentum"]))
-    task = training.Task(data.Dataset(train, one, 10), driver.classify, None, None)
-    settings = argparse.Namespace(seed=30, batch_size=table["batch_size"], learning_rate=table["learning_rate"])
+    run = training.Run(network, torch.optim.SGD(network.parameters(), table["learning_rate"], table["momentum"]), 30)
+    task = training.Task(data.Dataset(train, one, 10), driver.classify, None, None, None)
+    settings = argparse.Namespace(batch_size=table["batch_size"], learning_rate=table["learning_rate"],
+                                  precision=precision)
     bar = training.tqdm(disable=True)
     return lambda: training.train_epoch(run, task, settings, [], bar, checkpoint.Stop())
 

@@ -58,7 +58,8 @@ def measure(prepared):
     options = ranking.Options(settings.lambda_average, settings.lambda_max, None)
 
     def rank():
-        ranking.survivors(run.model, task.data.train.image_batches, "contribution", options, settings.prune_percent)
+        passes = ranking.Passes(run.model, task.data.train.batches, None)
+        ranking.survivors(passes, "contribution", options, settings.prune_percent)
     return [statistics.median(times) for times in pruned.in_turn(pruned.epoch(prepared), rank)]
 
 

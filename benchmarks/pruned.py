@@ -22,7 +22,6 @@ import comparison
 import data
 import driver
 import models
-import ranking
 import training
 import vae
 
@@ -46,8 +45,8 @@ def prepare(program, shape, count, *flags):
     with mock.patch.object(sys, "argv", [program.__name__ + ".py", *flags]), mock.patch.object(data, "load", load), \
             mock.patch.object(comparison, "compare") as compare:
         program.main()
-    settings, _, run, task, _ = compare.call_args[0]
-    return Prepared(settings, run, task)
+    settings, _, start, task, _ = compare.call_args[0]
+    return Prepared(settings, start(settings.seed, settings.hidden_widths), task)
 
 
 def epoch(prepared):
@@ -62,32 +61,11 @@ def prune(prepared, widths):
         models.remove(group, torch.arange(width), prepared.run.optimizer)
 
 
-def last_widths(prepared):
-    """The neurons that the schedule of these settings leaves in each layer."""
-    widths = models.widths(prepared.run.model)
-    for _ in training.rounds(prepared.settings):
-        widths = [ranking.staying(width, prepared.settings.prune_percent) for width in widths]
-    return widths
-
-
-@torch.no_grad()
 def multiply_adds(prepared):
-    """Those of one image's forward pass, and those among them of convolutions, where a kernel's parts beyond the border
-    count too."""
-    counts = {nn.Linear: 0, nn.Conv2d: 0, nn.ConvTranspose2d: 0}
-
-    def count(layer, inputs, output):
-        # Each number that comes out is a product with a part of the weight; of a transposed convolution, each that
-        # goes in meets one.
-        numbers = inputs[0] if isinstance(layer, nn.ConvTranspose2d) else output
-        counts[type(layer)] += numbers.numel() * layer.weight[0].numel()
-
+    """Those of one image's forward pass, and those among them of convolutions."""
     model = prepared.run.model
-    hooks = [layer.register_forward_hook(count) for layer in model.modules() if type(layer) in counts]
-    model(next(prepared.task.data.test.image_batches()))
-    for hook in hooks:
-        hook.remove()
-    return sum(counts.values()), sum(counts.values()) - counts[nn.Linear]
+    count = models.multiply_adds(model, next(prepared.task.data.test.image_batches()))
+    return count, count - sum(layer.weight.numel() for layer in model.modules() if isinstance(layer, nn.Linear))
 
 
 def in_turn(*functions):
@@ -114,7 +92,7 @@ def rows_of(case):
     order = torch.randperm(case.timed).to(train.labels.device)
     steps = math.ceil(case.timed / batch_size)
     of_one_image = fresh(steps, "--batch-size", "1")
-    prune(after, last_widths(before))
+    prune(after, training.final_widths(before.settings))
     for prepared in (least, of_one_image):
         prune(prepared, itertools.repeat(1))
     times = in_turn(*map(epoch, (before, after, least, of_one_image)), read)

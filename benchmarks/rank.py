@@ -26,6 +26,13 @@ VAE_IMAGES = 10000
 AVERAGE, MAXIMUM = ranking.Options(1.0, 0.0, None), ranking.Options(0.0, 1.0, None)
 
 
+class Given:
+    """In place of ranking.Passes: activations that are given."""
+
+    def __init__(self, batches):
+        self.activations = lambda: batches
+
+
 def random_split():
     pixels = torch.randint(256, (IMAGES, 28, 28, 1), dtype=torch.uint8)
     return data.Split(pixels, torch.randint(10, (IMAGES,)), "cpu", 0.5, 0.5)
@@ -48,15 +55,15 @@ def by_loop(weights, activations, is_maximum):
 def rows():
     torch.manual_seed(30)
     split, network = random_split(), models.FeedForward(784, [50, 30], 10)
-    run = training.Run(network, torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9))
-    task = training.Task(None, driver.classify, None, None)
+    run = training.Run(network, torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9), 30)
+    task = training.Task(None, driver.classify, None, None, None)
 
     def epoch():
         for images, labels in split.batches(BATCH, torch.randperm(IMAGES)):
-            training.step(run, task, images, labels)
+            training.step(run, task, "float32", images, labels)
 
     def ranked(options):
-        return lambda: ranking.survivors(network, split.image_batches, "contribution", options, 10)
+        return lambda: ranking.survivors(ranking.Passes(network, split.batches, None), "contribution", options, 10)
 
     took, other, ratio = side_by_side.side_by_side(ranked(AVERAGE), epoch)
     yield side_by_side.Row(f"784-50-30-10, {IMAGES} images: C_avg with its forward passes, and a training epoch in "
@@ -77,14 +84,14 @@ def rows():
 
 def checked_loop(network, split, options):
     """A function that runs the loop over the first images for all groups, once its scores are those of the ranking."""
-    groups, images = network.groups(), next(split.batches(LOOPED))[0]
-    activations = next(ranking.activations(network, groups, [images]))
+    groups = network.groups()
+    activations = next(ranking.Passes(network, lambda: split.batches(LOOPED), None).activations())
 
     def loop():
         return [by_loop(group.consumers[0].weight, a, options.lambda_max > 0)
                 for group, a in zip(groups, activations)]
 
-    for own, other in zip(ranking.contribution(groups, lambda: [activations], options), loop()):
+    for own, other in zip(ranking.contribution(groups, Given([activations]), options), loop()):
         torch.testing.assert_close(own.float(), other, rtol=1e-4, atol=0)
     return loop
 
@@ -105,10 +112,10 @@ def time_products(neurons, consumers):
             bare.append(side_by_side.seconds(products))
             yield [activations]
 
-    ranking.contribution([group], lambda: batches(1), AVERAGE)  # warms both up
+    ranking.contribution([group], Given(batches(1)), AVERAGE)  # warms both up
     bare.clear()
     both = side_by_side.seconds(
-        lambda: ranking.contribution([group], lambda: batches(VAE_IMAGES // data.EVALUATION_BATCH), AVERAGE))
+        lambda: ranking.contribution([group], Given(batches(VAE_IMAGES // data.EVALUATION_BATCH)), AVERAGE))
     return both - sum(bare), sum(bare)
 
 
@@ -123,7 +130,8 @@ def measure_memory():
     """MB: the most that the process held, how much more that is than before the ranking, and its images."""
     split, network = random_split(), models.FeedForward(784, [50, 30], 10)
     options = ranking.Options(0.5, 0.5, None)
-    peak, added = peak_memory(lambda: ranking.survivors(network, split.image_batches, "contribution", options, 10))
+    passes = ranking.Passes(network, split.batches, None)
+    peak, added = peak_memory(lambda: ranking.survivors(passes, "contribution", options, 10))
     return round(peak), round(added), split.images.numel() // 10 ** 6
 
 

@@ -40,9 +40,8 @@ def main():
 
 @torch.no_grad()
 def describe(model, dataset, vae):
-    groups = model.groups()
     active = [torch.zeros(width, dtype=torch.bool) for width in models.widths(model)]
-    for blocks in ranking.activations(model, groups, dataset.train.image_batches()):
+    for blocks in ranking.Passes(model, dataset.train.batches, None).activations():
         for seen, a in zip(active, blocks):
             seen |= (a > 0).any(0)
     text = "never active: " + ", ".join(f"{int((~seen).sum())} of {len(seen)}" for seen in active)

@@ -22,7 +22,7 @@ sys.path.insert(0, ROOT)
 import comparison  # noqa: E402
 import config  # noqa: E402
 import driver  # noqa: E402
-import runlog  # noqa: E402
+import files  # noqa: E402
 import vae  # noqa: E402
 
 WORK, RESULTS = os.path.join("logs", "experiments"), os.path.join("reports", "results")
@@ -146,7 +146,7 @@ def keep(experiment):
             continue
         with open(path) as log:
             lines = list(compact(log, folder.startswith("sweep")))
-        with runlog.whole_file(os.path.join(RESULTS, experiment.name, os.path.basename(path))) as file:
+        with files.whole_file(os.path.join(RESULTS, experiment.name, os.path.basename(path))) as file:
             file.write("".join(lines).encode())
 
 

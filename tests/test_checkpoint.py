@@ -12,6 +12,7 @@ import torch
 import checkpoint
 import config
 import constants
+import files
 import machine
 import ranking
 import runlog
@@ -53,7 +54,7 @@ class StopAt:
 
 
 def log_of(folder, arm, program="driver.py"):
-    return runlog.log_path(os.path.join(str(folder), "logs"), "MNIST", arm, PREFIX[program])
+    return files.log_path(os.path.join(str(folder), "logs"), "MNIST", arm, PREFIX[program])
 
 
 def remains(folder, program):
@@ -421,13 +422,13 @@ def test_another_device_or_other_data_are_refused_by_name(refused, interrupted, 
 
 
 def test_the_checkpoint_of_another_arm_is_refused(refused, interrupted):
-    shutil.copy(runlog.checkpoint_path(log_of(interrupted, "none")),
-                runlog.checkpoint_path(log_of(interrupted, "random")))
+    shutil.copy(files.checkpoint_path(log_of(interrupted, "none")),
+                files.checkpoint_path(log_of(interrupted, "random")))
     assert "worstPruning.txt and its checkpoint are not of the same run" in refused()
 
 
 def test_a_missing_file_is_named(refused, interrupted):
-    os.remove(runlog.checkpoint_path(log_of(interrupted, "random")))
+    os.remove(files.checkpoint_path(log_of(interrupted, "random")))
     assert "worstPruning.checkpoint: no such file" in refused()
     os.remove(log_of(interrupted, "random"))
     assert "worstPruning.txt: No such file" in refused()
@@ -462,7 +463,7 @@ def test_a_log_of_another_run_in_its_place_is_refused(refused, interrupted, driv
     environment = machine.environment
     monkeypatch.setattr(machine, "environment", lambda *where: {**environment(*where), "started": "later"})
     assert drive(*TINY["driver.py"], "--log-folder", "other")[0] == 0
-    for path in (log_of(interrupted, "random"), runlog.checkpoint_path(log_of(interrupted, "random"))):
+    for path in (log_of(interrupted, "random"), files.checkpoint_path(log_of(interrupted, "random"))):
         shutil.copy(path.replace("logs", "other"), path)
     monkeypatch.setattr(machine, "environment", environment)
     assert "worstPruning.txt and its checkpoint are not of the same run" in refused()
@@ -487,7 +488,7 @@ def flip(content, place):
     lambda content: content[:len(content) // 2], lambda content: content[1:], lambda content: b"a text\n" * 100,
     lambda content: b"\0" * len(content), lambda content: content[:5000] + content[5100:]])
 def test_a_damaged_checkpoint_is_refused(refused, interrupted, damage):
-    path = runlog.checkpoint_path(log_of(interrupted, "contribution"))
+    path = files.checkpoint_path(log_of(interrupted, "contribution"))
     with open(path, "rb") as file:
         content = file.read()
     with open(path, "wb") as file:
@@ -497,7 +498,7 @@ def test_a_damaged_checkpoint_is_refused(refused, interrupted, damage):
 
 def test_a_flipped_byte_is_noticed_or_changes_nothing(interrupted):
     log = log_of(interrupted, "contribution")
-    path = runlog.checkpoint_path(log)
+    path = files.checkpoint_path(log)
     with open(path, "rb") as file:
         content = file.read()
     expected, noticed = repr(bits(checkpoint.read(log))), 0
@@ -519,7 +520,7 @@ def test_a_flipped_byte_is_noticed_or_changes_nothing(interrupted):
 @pytest.mark.parametrize("kind", ["hostile", "hostile inside", "hostile text", "list", "empty", "tensor", "text",
                                   "no number", "network"])
 def test_a_checkpoint_of_another_kind_is_refused_and_never_run(refused, interrupted, save, kind):
-    path, trap = runlog.checkpoint_path(log_of(interrupted, "contribution")), str(interrupted / "trap")
+    path, trap = files.checkpoint_path(log_of(interrupted, "contribution")), str(interrupted / "trap")
     state = torch.load(path, weights_only=True)
     save({"hostile": Hostile(trap), "hostile inside": {**state, "seen": Hostile(trap)},
           "hostile text": {**state, "text": f"__import__('os').mkdir({trap!r})"}, "list": [1], "empty": {},
@@ -531,7 +532,7 @@ def test_a_checkpoint_of_another_kind_is_refused_and_never_run(refused, interrup
 
 def test_a_checkpoint_of_another_network_is_refused(refused, interrupted):
     for arm in ARMS:
-        path = runlog.checkpoint_path(log_of(interrupted, arm))
+        path = files.checkpoint_path(log_of(interrupted, arm))
         state = torch.load(path, weights_only=True)
         state["weights"]["layers.0.weight"] = torch.zeros(10, 785)
         checkpoint.save(state, path)

@@ -16,6 +16,7 @@ import comparison
 import config
 import data
 import driver
+import files
 import models
 import ranking
 import runlog
@@ -38,7 +39,7 @@ def one_line(text):
 
 
 def log_of(folder, arm, dataset="MNIST"):
-    return runlog.parse_log(runlog.log_path(os.path.join(str(folder), "logs"), dataset, arm))
+    return runlog.parse_log(files.log_path(os.path.join(str(folder), "logs"), dataset, arm))
 
 
 def files_in(folder):
@@ -102,7 +103,7 @@ def test_the_arms_share_their_start_and_part_at_the_first_round(compared):
 
 @pytest.mark.parametrize("arm", ARMS)
 def test_a_script_that_splits_at_commas_reads_the_accuracies(compared, arm):
-    path = runlog.log_path(str(compared[0] / "logs"), "Digits", arm)
+    path = files.log_path(str(compared[0] / "logs"), "Digits", arm)
     with open(path) as file:
         accuracies = [float(line.split(",")[-1].split(":")[1].strip().rstrip("%"))
                       for line in file if "Accuracy" in line]
@@ -112,7 +113,7 @@ def test_a_script_that_splits_at_commas_reads_the_accuracies(compared, arm):
 @pytest.mark.parametrize("arm", ARMS)
 def test_a_saved_network_is_the_one_of_the_summary(compared, arm):
     log = log_of(compared[0], arm, "Digits")
-    saved = torch.load(runlog.network_path(log.path), weights_only=True)
+    saved = torch.load(files.network_path(log.path), weights_only=True)
     model = models.build(**saved["network"])
     model.load_state_dict(saved["weights"])
     assert models.widths(model) == (log.rounds[-1].after["widths"] if log.rounds else log.header["hidden_widths"])
@@ -123,12 +124,12 @@ def test_a_saved_network_is_the_one_of_the_summary(compared, arm):
 
 @pytest.mark.parametrize("arm", ARMS)
 def test_the_same_seed_gives_the_same_log_but_for_times(compared, arm):
-    path = runlog.log_path(str(compared[0] / "logs"), "Digits", arm)
+    path = files.log_path(str(compared[0] / "logs"), "Digits", arm)
     texts, weights = [], []
     for name in (path, path.replace(".txt", ".1.txt")):
         with open(name) as file:
             texts.append(re.sub(r"time \S+ s\n|# started = .*\n", "\n", file.read()))
-        weights.append(torch.load(runlog.network_path(name), weights_only=True)["weights"])
+        weights.append(torch.load(files.network_path(name), weights_only=True)["weights"])
     assert texts[0] == texts[1]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 

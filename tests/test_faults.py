@@ -24,7 +24,7 @@ from test_checkpoint import ARMS, PREFIX, TINY, log_of, remains
 
 import checkpoint
 import config
-import runlog
+import files
 
 TRIES = 20
 ENDLESS = ["--total-epochs", "1000000", "--initial-iterations", "1000000"]
@@ -123,12 +123,12 @@ def progress(folder, program="driver.py"):
     found = {}
     for arm in ARMS:
         log = log_of(folder, arm, program)
-        if os.path.exists(runlog.checkpoint_path(log)):
+        if os.path.exists(files.checkpoint_path(log)):
             state = checkpoint.read(log)
             assert os.path.getsize(log) >= state["extents"][os.path.basename(log)][0]
             found[arm] = state["epoch"], state["batches"]
-        if os.path.exists(runlog.network_path(log)):
-            checkpoint.torch.load(runlog.network_path(log), weights_only=True)
+        if os.path.exists(files.network_path(log)):
+            checkpoint.torch.load(files.network_path(log), weights_only=True)
     return found
 
 
@@ -318,7 +318,7 @@ def wait_for_lock(folder, seconds=30):
     paths, end = glob.glob(os.path.join(str(folder), "logs", "MNIST", "*.txt")), time.monotonic() + seconds
     while True:
         try:
-            with runlog.held(paths):
+            with files.held(paths):
                 return
         except config.UserError:
             assert time.monotonic() < end, "still held"
@@ -360,15 +360,15 @@ def test_runs_side_by_side_are_stopped_by_signals_and_with_their_parent(place):
 
 def test_what_ends_a_run_ends_those_beside_it_and_keeps_their_work(place):
     running = Program(place, *BESIDE, "--total-epochs", "100000", "--initial-iterations", "99999")
-    path = runlog.log_path(str(place / "logs"), "MNIST", "contribution", seed=30)
-    gone = runlog.log_path(str(place / "logs"), "MNIST", "scratch", seed=30)
+    path = files.log_path(str(place / "logs"), "MNIST", "contribution", seed=30)
+    gone = files.log_path(str(place / "logs"), "MNIST", "scratch", seed=30)
     wait_for_epoch(path)
     wait_for_epoch(gone)
     os.rename(gone, gone + ".away")
     status, err = running.end()
     assert status == 2 and "removed, renamed or replaced" in err and "Traceback" not in err
     assert checkpoint.read(path)["epoch"] + checkpoint.read(path)["batches"] > 0
-    with runlog.held([path]):
+    with files.held([path]):
         pass
 
 

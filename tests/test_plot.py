@@ -11,6 +11,7 @@ import pytest
 from conftest import type_at_terminal
 from matplotlib import pyplot
 
+import files
 import plot
 import runlog
 
@@ -83,7 +84,7 @@ def write(tmp_path):
 @pytest.fixture
 def write_arms(write):
     def write_arms(folder="logs/MNIST", arms=tuple(plot.ARMS), **header):
-        return [write(runlog.log_path(folder, "", arm), log_text(arm, **header)) for arm in arms]
+        return [write(files.log_path(folder, "", arm), log_text(arm, **header)) for arm in arms]
     return write_arms
 
 
@@ -296,16 +297,16 @@ def test_without_arguments_every_data_set_is_drawn_and_again_to_the_byte(tmp_pat
     names = [os.path.join("logs", dataset, "comparison" + end)
              for dataset in ("Digits", "MNIST") for end in (".png", ".pdf")]
     assert re.findall("wrote (.*)", done.stdout) == names
-    assert (f"{runlog.log_path('logs', 'MNIST', 'random')}: randomised pruning, training accuracy 87.50% at epoch 3, "
+    assert (f"{files.log_path('logs', 'MNIST', 'random')}: randomised pruning, training accuracy 87.50% at epoch 3, "
             "test accuracy 91.50% at epoch 3, 64 of 80 neurons left") in done.stdout.splitlines()
 
-    files = {name: (tmp_path / name).read_bytes() for name in names}
-    width, height = struct.unpack(">II", chunk(files[names[0]], b"IHDR")[:8])
+    made = {name: (tmp_path / name).read_bytes() for name in names}
+    width, height = struct.unpack(">II", chunk(made[names[0]], b"IHDR")[:8])
     assert width == 9 * 300 and 1.2 < width / height < 1.6
-    assert struct.unpack(">II", chunk(files[names[0]], b"pHYs")[:8]) == (11811, 11811)  # pixels a metre: 300 dpi
-    assert files[names[1]].startswith(b"%PDF-")
+    assert struct.unpack(">II", chunk(made[names[0]], b"pHYs")[:8]) == (11811, 11811)  # pixels a metre: 300 dpi
+    assert made[names[1]].startswith(b"%PDF-")
     assert run(os.path.join("logs", "Digits"))[0] == 0
-    assert [(tmp_path / name).read_bytes() for name in names[:2]] == [files[name] for name in names[:2]]
+    assert [(tmp_path / name).read_bytes() for name in names[:2]] == [made[name] for name in names[:2]]
 
 
 def test_start_needs_no_torch():
@@ -315,7 +316,7 @@ def test_start_needs_no_torch():
 
 def test_both_kinds_of_logs_in_a_folder_have_a_figure_each(tmp_path, write, write_arms, run, blank):
     write_arms()
-    path = write(runlog.log_path("logs/MNIST", "", "contribution", "vae_log"), vae_text())
+    path = write(files.log_path("logs/MNIST", "", "contribution", "vae_log"), vae_text())
     status, out, err = run()
     assert (status, err) == (0, [])
     assert sorted(name.stem for name in (tmp_path / "logs" / "MNIST").glob("*.png")) == ["comparison", "vae_comparison"]

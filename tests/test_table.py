@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+import files
 import runlog
 
 WORDS = {"none": "without pruning", "contribution": "contribution-based pruning", "random": "randomised pruning"}
@@ -30,7 +31,7 @@ def write(tmp_path):
     def write(ends, **header):
         for arm, values in ends.items():
             for seed, test in enumerate(values, 1):
-                path = runlog.log_path(str(tmp_path), str(seed), arm)
+                path = files.log_path(str(tmp_path), str(seed), arm)
                 os.makedirs(os.path.dirname(path), exist_ok=True)
                 with open(path, "w") as file:
                     file.write(log_text(arm, seed, test, **header))

@@ -14,6 +14,7 @@ import checkpoint
 import config
 import data
 import driver
+import files
 import machine
 import models
 import runlog
@@ -363,7 +364,7 @@ def test_a_learning_rate_that_is_too_high_ends_the_run(new_log):
 def test_a_full_disk_is_a_user_error_that_names_the_log(new_log):
     whole, full = new_log(), open("/dev/full", "w")
     with pytest.raises(config.UserError, match="/dev/full: No space"):
-        runlog.write([whole.file, full], "a line\n")
+        files.write([whole.file, full], "a line\n")
     assert whole.lines() == ["a line"]
     with contextlib.suppress(OSError):
         full.close()

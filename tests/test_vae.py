@@ -17,6 +17,7 @@ from conftest import ENVIRONMENT, ROOT, run_driver, type_at_terminal
 
 import data
 import digits
+import files
 import models
 import pictures
 import runlog
@@ -70,7 +71,7 @@ def one_line(text):
 
 def path_of(folder, arm, number=""):
     """The log of an arm, or with a number like ".1" an earlier one."""
-    path = runlog.log_path(os.path.join(str(folder), "logs"), "Digits", arm, "vae_log")
+    path = files.log_path(os.path.join(str(folder), "logs"), "Digits", arm, "vae_log")
     return path.replace(".txt", number + ".txt")
 
 
@@ -219,7 +220,7 @@ def a_run(model, epoch, **more):
 
 
 def log_in(folder, arm):
-    return runlog.log_path(str(folder), "Digits", arm, "vae_log")
+    return files.log_path(str(folder), "Digits", arm, "vae_log")
 
 
 def shown(axes, number, columns):
@@ -368,7 +369,7 @@ def test_the_arms_share_their_start_and_part_at_the_first_round(compared):
 @pytest.mark.parametrize("arm", ARMS)
 def test_a_saved_network_is_the_one_of_the_summary(compared, arm, few_digits):
     log = log_of(compared[0], arm)
-    saved = torch.load(runlog.network_path(log.path), weights_only=True)
+    saved = torch.load(files.network_path(log.path), weights_only=True)
     model = models.VAE(**saved["network"])
     model.load_state_dict(saved["weights"])
     assert models.widths(model) == log.summary["widths"]
@@ -386,7 +387,7 @@ def test_the_same_seed_gives_the_same_log_but_for_times(compared, arm):
     for path in (path_of(compared[0], arm), path_of(compared[0], arm, ".1")):
         with open(path) as file:
             texts.append(re.sub(r"time \S+ s\n|# started = .*\n", "\n", file.read()))
-        weights.append(torch.load(runlog.network_path(path), weights_only=True)["weights"])
+        weights.append(torch.load(files.network_path(path), weights_only=True)["weights"])
     assert texts[0] == texts[1]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
@@ -419,7 +420,7 @@ def test_celeba_is_trained_on_in_colour(drive, tmp_path, tiny_celeba, drawn):
     assert status == 0 and "Traceback" not in err
     log = runlog.parse_log(str(tmp_path / "logs" / "CelebA" / "vae_logwithPruning.txt"))
     assert log.summary["widths"] == [9, 12, 12, 9] and len(log.epochs) == 4
-    saved = torch.load(runlog.network_path(log.path), weights_only=True)
+    saved = torch.load(files.network_path(log.path), weights_only=True)
     assert tuple(saved["network"]["image_shape"]) == (3, 64, 64)
     face = np.array(drawn["vae_logwithoutPruning_strip.png"].axes[0].images[0].get_array())[2:66, 2:66]
     assert face[60, 30, 0] > face[5, 30, 0] + 0.5 and face[30, 60, 1] > face[30, 5, 1] + 0.4  # red down, green across

@@ -1,0 +1,178 @@
+"""The files of a run: their names, who writes them, and how they are written whole."""
+import contextlib
+import glob
+import os
+import zlib
+
+from config import CLASSIFIER, UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows, where two runs into one log are not noticed
+    fcntl = None
+
+# The published logs' names of the first three arms; "worst" is the historic name of the randomised one. Other logs are
+# called by their arm's own name.
+FILE_WORDS = {"none": "withoutPruning", "contribution": "withPruning", "random": "worstPruning",
+              "scratch": "fromScratch"}
+
+
+# ---- names ----
+
+def log_path(folder, dataset, arm, prefix=CLASSIFIER.log, seed=None):
+    """`logs/MNIST/training_logwithPruning.txt` for the arm "contribution" on MNIST; prefix: config.Program.log.
+
+    Of one of several seeds `...withPruning-seed31.txt`.
+    """
+    of_seed = "" if seed is None else f"-seed{seed}"
+    return os.path.join(folder, dataset, f"{prefix}{FILE_WORDS.get(arm, arm + 'Pruning')}{of_seed}.txt")
+
+
+def network_path(path):
+    """Where the network of a log is saved: beside it, `.pt` in place of `.txt`."""
+    return os.path.splitext(path)[0] + ".pt"
+
+
+def checkpoint_path(path):
+    """Where the checkpoint of a log is: beside it, `.checkpoint` in place of `.txt`."""
+    return os.path.splitext(path)[0] + ".checkpoint"
+
+
+# ---- logs ----
+
+def create(headers):
+    """New logs, open for writing, of {path: text of its head}; earlier ones are kept beside them, with a number.
+
+    Raises UserError, before anything has changed, where another process still writes an earlier one.
+    """
+    folder = os.path.dirname(next(iter(headers)))
+    os.makedirs(folder, exist_ok=True)
+    with turn_in(folder):
+        with held(headers):
+            for path in headers:
+                keep_earlier(path)
+        logs = [open(path, "x", encoding="utf-8", newline="\n") for path in headers]
+        for log in logs:
+            lock(log)
+    for log, header in zip(logs, headers.values()):
+        write([log], header)
+    return logs
+
+
+def reopen(paths):
+    """The logs of a run that goes on, open for writing. Raises UserError."""
+    with turn_in(os.path.dirname(paths[0])):
+        try:
+            logs = [open(path, "r+", encoding="utf-8", newline="\n") for path in paths]
+        except OSError as error:
+            raise UserError(f"{error.filename}: {error.strerror}; without its log a run cannot go on")
+        for log in logs:
+            lock(log)
+    return logs
+
+
+def extent(log):
+    """How long an open log is, in bytes, and the checksum of these."""
+    with open(log.name, "rb") as file:
+        content = file.read()
+    return len(content), zlib.crc32(content)
+
+
+def cut(logs):
+    """Cut open logs, of pairs (log, extent), back to go on from there. Raises UserError, and cuts none, where one began
+    otherwise."""
+    for log, (length, checksum) in logs:
+        with open(log.name, "rb") as file:
+            if zlib.crc32(file.read(length)) != checksum:
+                raise UserError(f"{log.name} is not as it was at its checkpoint, so its run can be started anew only")
+    for log, (length, _) in logs:
+        log.truncate(length)
+        log.seek(length)
+
+
+@contextlib.contextmanager
+def held(paths):
+    """Hold those of the logs that exist. Raises UserError where another process writes one."""
+    with contextlib.ExitStack() as files:
+        for path in filter(os.path.exists, paths):
+            lock(files.enter_context(open(path)))
+        yield
+
+
+@contextlib.contextmanager
+def turn_in(folder):
+    """Wait until no other process is here: of two that start at once the second sees what the first has made."""
+    if not fcntl:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def lock(log):
+    """Hold a log as long as its file is open, at most as long as the process lives. Raises UserError."""
+    if fcntl:
+        try:
+            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"{log.name}: another run is writing this log; wait for its end or give another log folder")
+
+
+def check_there(log):
+    """Raise UserError where an open log is no longer the file of that name."""
+    with contextlib.suppress(OSError):
+        if os.path.samestat(os.fstat(log.fileno()), os.stat(log.name)):
+            return
+    raise UserError(f"{log.name}: the log of this run has been removed, renamed or replaced meanwhile")
+
+
+def write(logs, text):
+    """Write to all the logs and flush, so that a run that is killed keeps what it had. Raises UserError."""
+    for log in logs:
+        check_there(log)
+        try:
+            log.write(text)
+            log.flush()
+        except OSError as error:
+            raise UserError(f"{log.name}: {error.strerror}; what was written before is kept")
+
+
+# ---- other files ----
+
+@contextlib.contextmanager
+def whole_file(path):
+    """Open a file for bytes that takes the place of an old one when it is whole, and not before. Raises UserError."""
+    try:
+        with open(path + ".part", "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(path + ".part", path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            os.remove(path + ".part")
+        if isinstance(error, OSError):
+            raise UserError(f"{path}: could not be written ({error.strerror or error})")
+        raise
+
+
+def keep_earlier(path):
+    """Give a file and what belongs to it the first free number: training_logwithPruning.1.txt."""
+    stem, extension = os.path.splitext(path)
+    number = 1
+    while belongings(f"{stem}.{number}{extension}"):
+        number += 1
+    for name in belongings(path):
+        os.rename(name, f"{stem}.{number}{name[len(stem):]}")
+        if name == path:
+            print(f"an earlier {path} is kept as {stem}.{number}{extension}")
+
+
+def belongings(path):
+    """The files there are of: the file itself, its network, checkpoint and pictures, `<its stem>_<words>.png`."""
+    pictures = glob.glob(glob.escape(os.path.splitext(path)[0]) + "_*.png")
+    return [name for name in (path, network_path(path), checkpoint_path(path)) if os.path.exists(name)] + pictures

@@ -1,0 +1,151 @@
+"""The files of a run: their names, earlier ones kept, whole writing, and one run a log."""
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+import config
+import files
+
+LINE = "Epoch: 1, Batch: 0, Loss: 2.5, Accuracy: 11.5%\n"
+
+
+def test_earlier_logs_and_networks_are_kept_under_one_number(tmp_path):
+    path = files.log_path(str(tmp_path), "MNIST", "contribution")
+    assert path == os.path.join(str(tmp_path), "MNIST", "training_logwithPruning.txt")
+    for run in range(4):
+        with files.create({path: f"# run = {run}\n"})[0] as log:
+            log.write(LINE)
+        if run != 1:  # that one was interrupted before its network was saved
+            with open(files.network_path(path), "w") as network:
+                network.write(str(run))
+    kept = {file.name: file.read_text() for file in (tmp_path / "MNIST").iterdir()}
+    texts = {f"training_logwithPruning{number}.txt": f"# run = {run}\n" + LINE
+             for run, number in enumerate([".1", ".2", ".3", ""])}
+    networks = {f"training_logwithPruning{number}.pt": str(run) for run, number in [(0, ".1"), (2, ".3"), (3, "")]}
+    assert kept == {**texts, **networks}
+
+
+@pytest.mark.parametrize("alone", [".1.pt", ".1_end.png"])
+def test_a_kept_network_or_picture_alone_takes_its_number(tmp_path, alone):
+    path = files.log_path(str(tmp_path), "MNIST", "none")
+    files.create({path: "# run = 1\n"})[0].close()
+    older = tmp_path / "MNIST" / ("training_logwithoutPruning" + alone)
+    older.write_text("an older one")
+    files.create({path: "# run = 2\n"})[0].close()
+    assert (tmp_path / "MNIST" / "training_logwithoutPruning.2.txt").read_text() == "# run = 1\n"
+    assert older.read_text() == "an older one"
+
+
+@pytest.mark.parametrize("folder", ["logs", "[a]*?"])
+def test_pictures_are_kept_with_their_log_and_the_files_of_others_stay(tmp_path, folder):
+    path = files.log_path(str(tmp_path / folder), "MNIST", "contribution", "vae_log")
+    own = [".txt", ".pt", "_before_round_1.png", "_end.png"]
+    others = ["vae_logwithoutPruning.txt", "vae_logwithoutPruning_end.png", "vae_logworstPruning_end.png",
+              "training_logwithPruning.txt", "training_logwithPruning_end.png", "vae_logwithPruning.png",
+              "vae_logwithPruning_notes.txt", "vae_logwithPruningMore_end.png", "vae_strip.png", "end.png"]
+    os.makedirs(os.path.dirname(path))
+    for run in range(3):
+        files.keep_earlier(path)
+        for ending in own if run != 1 else own[2:]:  # of the second run the user deleted the log
+            with open(os.path.splitext(path)[0] + ending, "w") as file:
+                file.write(str(run))
+        for name in others:
+            with open(os.path.join(os.path.dirname(path), name), "w") as file:
+                file.write("another's")
+    found = {file.name: file.read_text() for file in (tmp_path / folder / "MNIST").iterdir()}
+    kept = {f"vae_logwithPruning{number}{ending}": str(run) for run, number in enumerate([".1", ".2", ""])
+            for ending in (own if run != 1 else own[2:])}
+    assert found == {**kept, **dict.fromkeys(others, "another's")}
+
+
+class Stop(BaseException):
+    """What is no error of the disk."""
+
+
+def write_half(path, error):
+    with files.whole_file(path) as file:
+        file.write(b"half of the new")
+        file.flush()
+        raise error
+
+
+def test_a_whole_file_takes_the_place_of_the_old_one_at_its_end(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_text("old")
+    with files.whole_file(str(path)) as file:
+        file.write(b"new")
+        assert path.read_text() == "old"
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"a.png": "new"}
+
+
+@pytest.mark.parametrize("error, raised, message", [
+    (OSError(28, "No space left on device"), config.UserError, r"a\.png: .*No space left on device"),
+    (OSError("cannot pickle"), config.UserError, r"a\.png: .*cannot pickle"),
+    (config.UserError("an image is broken"), config.UserError, "^an image is broken$"),
+    (ValueError("a mistake"), ValueError, "^a mistake$"), (Stop("stop"), Stop, "^stop$")],
+    ids=["full", "no number", "user", "mistake", "stop"])
+@pytest.mark.parametrize("old", [{"a.png": "old"}, {}], ids=["old", "none"])
+def test_a_file_that_breaks_off_leaves_the_old_one_and_no_part(tmp_path, error, raised, message, old):
+    for name, text in old.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(raised, match=message):
+        write_half(str(tmp_path / "a.png"), error)
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == old
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+def test_a_full_disk_leaves_the_old_file_and_no_part(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_text("old")
+    (tmp_path / "a.png.part").symlink_to("/dev/full")
+    with pytest.raises(config.UserError, match=r"a\.png: .*No space"), files.whole_file(str(path)) as file:
+        file.write(b"new")  # too little to be written before the file is closed
+    assert os.listdir(str(tmp_path)) == ["a.png"]  # before anything is read, since /dev/full never ends
+    assert path.read_text() == "old"
+
+
+def test_every_arm_has_its_historic_file_name():
+    assert {arm: files.log_path("logs", "CIFAR10", arm) for arm in ("none", "contribution", "random")} == {
+        "none": os.path.join("logs", "CIFAR10", "training_logwithoutPruning.txt"),
+        "contribution": os.path.join("logs", "CIFAR10", "training_logwithPruning.txt"),
+        "random": os.path.join("logs", "CIFAR10", "training_logworstPruning.txt")}
+
+
+# ---- two runs ----
+
+def start_run(path, then):
+    """A process that makes the log, writes the line "made" and does `then`; its stderr names why it could not."""
+    code = f"import os, sys, files; log = files.create({{{path!r}: ''}})[0]; print('made', flush=True); {then}"
+    return subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, universal_newlines=True)
+
+
+def test_a_log_that_is_being_written_is_refused_to_another_run(tmp_path):
+    path = files.log_path(str(tmp_path), "MNIST", "none")
+    with files.create({path: "# run = 1\n"})[0] as log:
+        with pytest.raises(config.UserError, match="withoutPruning.txt: another run is writing this log"):
+            files.create({path: "# run = 2\n"})
+        log.write(LINE)
+    assert [file.read_text() for file in (tmp_path / "MNIST").iterdir()] == ["# run = 1\n" + LINE]
+    files.create({path: "# run = 3\n"})[0].close()
+    assert (tmp_path / "MNIST" / "training_logwithoutPruning.1.txt").read_text() == "# run = 1\n" + LINE
+
+
+def test_of_runs_that_start_at_once_one_gets_the_log(tmp_path):
+    path = files.log_path(str(tmp_path), "MNIST", "none")
+    runs = [start_run(path, "sys.stdin.read()") for _ in range(6)]
+    made = [run.stdout.readline() for run in runs]  # each has made its log or ended before any is let go
+    errors = [run.communicate()[1] for run in runs]
+    assert sorted(made) == 5 * [""] + ["made\n"]
+    assert sum("another run is writing" in error for error in errors) == 5
+    assert os.listdir(os.path.dirname(path)) == ["training_logwithoutPruning.txt"]
+
+
+def test_a_killed_run_leaves_its_log_free(tmp_path):
+    path = files.log_path(str(tmp_path), "MNIST", "none")
+    run = start_run(path, "os.kill(os.getpid(), 9)")
+    assert run.communicate()[0] == "made\n" and run.returncode == -9
+    files.create({path: ""})[0].close()
