@@ -1,15 +1,39 @@
-"""Arms compared over several seeds, from the logs of finished runs, as Markdown: `python plot.py --table`."""
+"""Arms compared over several seeds, from the logs of finished runs: `python plot.py --table`.
+
+An experiment is the runs of a program that differ in arm and seed alone. A row is an arm, or an arm whose rounds rank
+or remove in another way: compensated, by other lambdas, by fewer images.
+"""
+import csv
+import io
+from collections import namedtuple
+
 import runlog
 from config import UserError
 
 # What a table shows of a finished run, by a measure of its batch lines; the arms are compared by the first.
 MEASURES = {"accuracy": ["test accuracy", "training accuracy"],
             "BCE": ["test loss", "training loss", "test BCE", "test KLD", "test PSNR", "active units"]}
-# What may differ between the runs of one table; everything else that a header says must be the same.
-FREE = {"seed", "pruning", "compare", "device", "dataset_folder", "log_folder", "started", "python", "torch", "numpy",
-        "machine", "threads", "commit"}
+# What may differ between the runs of one experiment; everything else that a header says must be the same.
+FREE = {"seed", "seeds", "jobs", "pruning", "compare", "initial_widths", "checkpoint_every", "device", "dataset_folder",
+        "log_folder", "started", "python", "torch", "numpy", "machine", "threads", "commit",
+        "compensate", "lambda_average", "lambda_max", "ranking_images"}
 HEADER = ["dataset", "total_epochs", "initial_iterations", "increment", "prune_percent", "pruning", "seed"]
+CONTROLS = ["none", "random"]
 
+# half: half the width of the 95 % t-interval, None of a single value. p: of the paired t-test; wilcoxon: of Wilcoxon's
+# signed-rank test, from 6 pairs on; None where there is nothing to test.
+# T: the 97.5 % quantiles of Student's t with 1 to 30 degrees of freedom, for figures, which do without scipy.
+T = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
+     2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042]
+Estimate = namedtuple("Estimate", "mean half n")
+Difference = namedtuple("Difference", "mean half n p wilcoxon")
+
+
+def mean(values):
+    return sum(values) / len(values)
+
+
+# ---- what a log says of its run ----
 
 def measures_of(log):
     return next(names for kind, names in MEASURES.items() if kind in log.batches[0].measures)
@@ -23,77 +47,74 @@ def lacks(log):
             + [measures[0] for entry in log.rounds if measures[0] not in entry.before])
 
 
-def tables(logs):
-    """The text of a table for every experiment: for the runs of a program that differ in arm and seed alone.
-
-    Values are at the end of training, the mean +- half the width of the 95 % t-interval over the seeds. A difference is
-    paired by seed and has the p-value of the paired t-test. Seconds are those of epochs and rounds. Raises UserError.
-    """
-    experiments = {}
-    for log in logs:
-        settings = tuple((name, repr(value)) for name, value in log.header.items() if name not in FREE)
-        arms = experiments.setdefault((measures_of(log)[0], settings), {})
-        runs = arms.setdefault(log.header["pruning"], {})
-        twin = runs.setdefault(log.header["seed"], log)
-        if twin is not log:
-            raise UserError(f"{twin.path} and {log.path} are of one arm and one seed; leave one out")
-    for (_, settings), arms in experiments.items():
-        others = [dict(other) for _, other in experiments if dict(other)["dataset"] == dict(settings)["dataset"]]
-        differing = [f"{name} {value}" for name, value in settings
-                     if name not in HEADER and any(other.get(name, value) != value for other in others)]
-        yield table(arms, differing)
+def settings_of(log):
+    """What the runs of one experiment have in common."""
+    return tuple((name, repr(value)) for name, value in log.header.items() if name not in FREE)
 
 
-def table(arms, differing):
-    """The text of the table of {arm: {seed: RunLog}}; differing: what the title says beside the schedule."""
-    arms = {arm: arms[arm] for arm in sorted(arms, key=[*runlog.ARM_WORDS, *arms].index)}
-    first = next(log for runs in arms.values() for log in runs.values())
-    measures = measures_of(first)
-    main, controls = measures[0], [arm for arm in ("none", "random") if arm in arms]
-    rows = [["arm", "n", "neurons", "parameters", *measures, f"change of {main} in a round",
-             *(f"{main} minus that {runlog.ARM_WORDS[control]}" for control in controls), "seconds"]]
-    if first.header.get("holdout"):
-        rows = [[name.replace("test ", "held-out ") for name in rows[0]]]
-    rows.append(["---"] * len(rows[0]))
-    for arm, runs in arms.items():
-        ends = {name: [log.summary[name] for log in runs.values()] for name in ("neurons", "parameters", *measures)}
-        changes = [mean([entry.after[main] - entry.before[main] for entry in log.rounds])
-                   for log in runs.values() if log.rounds]
-        seconds = [sum(entry.measures["time"] for entry in log.epochs) + sum(entry.time for entry in log.rounds)
-                   for log in runs.values()]
-        rows.append([runlog.ARM_WORDS.get(arm, str(arm)), str(len(runs)),
-                     *(f"{mean(ends[name]):.0f}" for name in ("neurons", "parameters")),
-                     *(spread(ends[name]) for name in measures), spread(changes),
-                     *("" if arm in ("none", control) else difference(runs, arms[control], main)
-                       for control in controls),
-                     f"{mean(seconds):.0f}"])
-    header, program = first.header, "driver.py" if "accuracy" in main else "vae.py"
-    title = (f"{header['dataset']}, {program}, {header['total_epochs']} epochs; after epoch "
-             f"{header['initial_iterations']} and every {header['increment']} epochs a round of "
-             f"{header['prune_percent']} %")
-    return "; ".join([title, *differing]) + "\n\n" + "".join(f"| {' | '.join(row)} |\n" for row in rows)
+def words_of(log, arm):
+    """What an arm is called, with the ways in which its rounds differ from the usual ones."""
+    return ", ".join([runlog.ARM_WORDS.get(arm, arm), *ways_of(log.header, arm)])
 
 
-def mean(values):
-    return sum(values) / len(values)
+def ways_of(header, arm):
+    lambdas, images = (header.get("lambda_average", 1), header.get("lambda_max", 0)), header.get("ranking_images", 0)
+    if arm in ("contribution", "reversed") and lambdas != (1, 0):
+        yield "C_avg : C_max = {:g} : {:g}".format(*lambdas)
+    if arm in ("contribution", "reversed", "activation", "taylor", "apoz") and images:
+        yield f"by {images} images"
+    if arm not in ("none", "scratch") and header.get("compensate"):
+        yield "compensated"
 
 
-def spread(values):
+def percent_removed(log):
+    """Of the hidden neurons that the first layer's widths promised, those that are not there at the end."""
+    initial = sum(log.header["hidden_widths"]) if "hidden_widths" in log.header else log.rounds[0].before["neurons"]
+    return 100 * (1 - log.summary["neurons"] / initial)
+
+
+def lost(entry, measure):
+    """What a round worsens a measure by: accuracy that is lost, loss that is added."""
+    change = entry.after[measure] - entry.before[measure]
+    return -change if "accuracy" in measure else change
+
+
+def epochs_to_regain(log, measure):
+    """Of every round the epochs until the measure is as good as before it; None where it is not before the next one."""
+    sign = 1 if "accuracy" in measure else -1
+    ends = [entry.epoch for entry in log.rounds[1:]] + [log.header["total_epochs"]]
+    for entry, end in zip(log.rounds, ends):
+        yield next((epoch.epoch - entry.epoch for epoch in log.epochs if entry.epoch < epoch.epoch <= end
+                    and sign * epoch.measures.get(measure, float("nan")) >= sign * entry.before[measure]), None)
+
+
+# ---- over seeds ----
+
+def estimate(values):
     """The mean of a list, and from two values on half the width of its 95 % t-interval."""
-    if len(values) < 2:
-        return "".join(f"{value:.2f}" for value in values)
-    half = statistics().t.ppf(0.975, len(values) - 1) * statistics().sem(values)
-    return f"{mean(values):.2f} ± {half:.2f}"
+    half = statistics().t.ppf(0.975, len(values) - 1) * statistics().sem(values) if len(values) > 1 else None
+    return Estimate(mean(values), half, len(values))
+
+
+def half_width(values):
+    """Half the width of the 95 % t-interval of a list's mean, 0 for a single value, without scipy."""
+    freedom, middle = len(values) - 1, mean(values)
+    if not freedom:
+        return 0.0
+    t = T[freedom - 1] if freedom <= len(T) else 1.96 + 2.46 / freedom  # to three digits
+    return t * (sum((value - middle) ** 2 for value in values) / freedom / len(values)) ** 0.5
 
 
 def difference(runs, control, measure):
-    """The mean of a measure's differences to the control arm's run of the same seed, its spread and p-value."""
+    """The differences of a measure to the control arm's run of the same seed; None without such a run."""
     pairs = [(log.summary[measure], control[seed].summary[measure]) for seed, log in runs.items() if seed in control]
     differences = [value - other for value, other in pairs]
-    text = spread(differences)
-    if len(set(differences)) < 2:  # no spread to test against
-        return text
-    return f"{text} (p = {statistics().ttest_rel(*zip(*pairs)).pvalue:.2g})"
+    if not pairs:
+        return None
+    testable = len(set(differences)) > 1  # else there is no spread to test against
+    return Difference(*estimate(differences)[:2], len(pairs),
+                      statistics().ttest_rel(*zip(*pairs)).pvalue if testable else None,
+                      statistics().wilcoxon(differences).pvalue if testable and len(pairs) > 5 else None)
 
 
 def statistics():
@@ -102,3 +123,128 @@ def statistics():
     except ImportError:
         raise UserError("--table needs scipy for its intervals: pip install scipy")
     return stats
+
+
+# ---- the rows ----
+
+def experiments(logs):
+    """{settings: {(arm, what it is called): {seed: RunLog}}}, arms in the order of runlog.ARM_WORDS. Raises UserError
+    where two logs are of one arm and one seed."""
+    found = {}
+    for log in logs:
+        arm = str(log.header["pruning"])
+        arms = found.setdefault((measures_of(log)[0], settings_of(log)), {})
+        runs = arms.setdefault((arm, words_of(log, arm)), {})
+        twin = runs.setdefault(log.header["seed"], log)
+        if twin is not log:
+            raise UserError(f"{twin.path} and {log.path} are of one arm and one seed; leave one out")
+    order = list(runlog.ARM_WORDS)
+    return {settings: {key: arms[key] for key in sorted(arms, key=lambda key: [*order, key[0]].index(key[0]))}
+            for settings, arms in found.items()}
+
+
+def rows(arms):
+    """Of every arm of an experiment what a table says, {column: text, number, Estimate, Difference or None}."""
+    controls = {control: runs for control in CONTROLS for (arm, words), runs in arms.items()
+                if words == runlog.ARM_WORDS[control]}
+    for (arm, words), runs in arms.items():
+        logs = list(runs.values())
+        measures = measures_of(logs[0])
+        main = measures[0]
+        rounds = [log for log in logs if log.rounds]
+        regained = [list(epochs_to_regain(log, main)) for log in rounds]
+        row = {"arm": words, "n": len(logs), "neurons removed (%)": mean(list(map(percent_removed, logs))),
+               "parameters": round(mean([log.summary["parameters"] for log in logs])),
+               "multiply-adds": round(mean([log.summary["multiply-adds"] for log in logs]))
+               if all("multiply-adds" in log.summary for log in logs) else None}
+        row.update((name, estimate([log.summary[name] for log in logs])) for name in measures)
+        for control in CONTROLS:
+            has = control in controls and arm not in ("none", control)
+            row[f"minus {runlog.ARM_WORDS[control]}"] = difference(runs, controls[control], main) if has else None
+        row["lost in a round" if "accuracy" in main else "added in a round"] = estimate(
+            [mean([lost(entry, main) for entry in log.rounds]) for log in rounds]) if rounds else None
+        back = [epochs for epochs in sum(regained, []) if epochs]
+        row["epochs to regain it"] = mean(back) if back else None
+        row["rounds that regain it (%)"] = 100 * len(back) / len(sum(regained, [])) if rounds and any(
+            len(log.epochs) > 1 for log in rounds) else None
+        row["seconds"] = mean([log.summary["time"] for log in logs])
+        yield row
+
+
+def title(settings, others):
+    """What an experiment is, with what it differs in from others on its data set."""
+    own = dict(settings)
+    differing = [f"{name} {value}" for name, value in settings
+                 if name not in HEADER and any(dict(other).get(name, value) != value for other in others
+                                               if dict(other)["dataset"] == own["dataset"])]
+    program = "vae.py" if "latent" in own else "driver.py"
+    return "; ".join([f"{own['dataset'][1:-1]}, {program}, {own['total_epochs']} epochs; after epoch "
+                      f"{own['initial_iterations']} and every {own['increment']} epochs a round of "
+                      f"{own['prune_percent']} %", *differing])
+
+
+# ---- as text ----
+
+def tables(logs):
+    """Every experiment's title, header and rows: [(title, [column, ...], [row, ...])], for the three forms below."""
+    found = experiments(logs)
+    for (_, settings), arms in found.items():
+        held_out = next(iter(next(iter(arms.values())).values())).header.get("holdout")
+        listed = [{name.replace("test ", "held-out ") if held_out else name: value for name, value in row.items()}
+                  for row in rows(arms)]
+        columns = [name for name in listed[0] if any(row[name] is not None for row in listed)]
+        yield title(settings, [other for _, other in found]), columns, listed
+
+
+def markdown(tables):
+    lines = []
+    for heading, columns, listed in tables:
+        lines += [heading, "", f"| {' | '.join(columns)} |", "| --- " * len(columns) + "|"]
+        lines += [f"| {' | '.join(cell_text(row[name]) for name in columns)} |" for row in listed] + [""]
+    return "\n".join(lines)
+
+
+def latex(tables):
+    """A tabular of every table, for a document that has booktabs."""
+    lines = []
+    for heading, columns, listed in tables:
+        lines += [f"% {heading}", f"\\begin{{tabular}}{{l{'r' * (len(columns) - 1)}}}", "\\toprule",
+                  " & ".join(map(escape, columns)) + r" \\", "\\midrule"]
+        lines += [" & ".join(escape(cell_text(row[name])) for name in columns) + r" \\" for row in listed]
+        lines += ["\\bottomrule", "\\end{tabular}", ""]
+    return "\n".join(lines)
+
+
+def escape(text):
+    for plain, special in (("%", r"\%"), ("_", r"\_"), ("±", r"$\pm$"), ("−", "$-$")):
+        text = text.replace(plain, special)
+    return text
+
+
+def comma_separated(tables):
+    """One table of all: numbers unrounded, the parts of an interval and of a test in columns of their own."""
+    flat = [{"experiment": heading, **dict(part for name in columns for part in parts(name, row[name]))}
+            for heading, columns, listed in tables for row in listed]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(dict.fromkeys(name for row in flat for name in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flat)
+    return text.getvalue()
+
+
+def parts(name, value):
+    if isinstance(value, (Estimate, Difference)):
+        return [(f"{name}, {part}" if part != "mean" else name, number) for part, number in value._asdict().items()
+                if part != "n" or isinstance(value, Difference)]
+    return [(name, value)]
+
+
+def cell_text(value):
+    """95.92, 95.92 ± 0.31 or 0.31 ± 0.20 (p = 0.012, Wilcoxon 0.02)."""
+    if value is None or isinstance(value, (int, str)):
+        return "" if value is None else str(value)
+    if isinstance(value, float):
+        return f"{value:.1f}"
+    text = f"{value.mean:.2f}" + (f" ± {value.half:.2f}" if value.half is not None else "")
+    tests = [f"{name}{p:.2g}" for name, p in zip(("p = ", "Wilcoxon "), value[3:]) if p is not None]
+    return f"{text} ({', '.join(tests)})" if tests else text

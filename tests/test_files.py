@@ -39,6 +39,20 @@ def test_a_kept_network_or_picture_alone_takes_its_number(tmp_path, alone):
     assert older.read_text() == "an older one"
 
 
+def test_a_seeds_log_is_called_by_it_and_keeps_its_pictures_when_the_log_without_a_seed_is_kept(tmp_path):
+    path = files.log_path(str(tmp_path), "MNIST", "none", "vae_log")
+    of_seed = files.log_path(str(tmp_path), "MNIST", "none", "vae_log", 31)
+    assert os.path.basename(of_seed) == "vae_logwithoutPruning-seed31.txt"
+    for name in (path, of_seed):
+        files.create({name: "# run = 1\n"})[0].close()
+        with open(os.path.splitext(name)[0] + "_end.png", "w") as picture:
+            picture.write("a picture")
+    files.create({path: "# run = 2\n"})[0].close()
+    assert sorted(os.listdir(str(tmp_path / "MNIST"))) == [
+        "vae_logwithoutPruning-seed31.txt", "vae_logwithoutPruning-seed31_end.png", "vae_logwithoutPruning.1.txt",
+        "vae_logwithoutPruning.1_end.png", "vae_logwithoutPruning.txt"]
+
+
 @pytest.mark.parametrize("folder", ["logs", "[a]*?"])
 def test_pictures_are_kept_with_their_log_and_the_files_of_others_stay(tmp_path, folder):
     path = files.log_path(str(tmp_path / folder), "MNIST", "contribution", "vae_log")

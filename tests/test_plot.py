@@ -1,4 +1,5 @@
 """The figure: what a log says becomes these points, nothing of it is hidden, and what cannot be drawn is named."""
+import math
 import os
 import re
 import runpy
@@ -11,6 +12,8 @@ import pytest
 from conftest import type_at_terminal
 from matplotlib import pyplot
 
+import config
+import figures
 import files
 import plot
 import runlog
@@ -83,7 +86,7 @@ def write(tmp_path):
 
 @pytest.fixture
 def write_arms(write):
-    def write_arms(folder="logs/MNIST", arms=tuple(plot.ARMS), **header):
+    def write_arms(folder="logs/MNIST", arms=tuple(config.COMPARED), **header):
         return [write(files.log_path(folder, "", arm), log_text(arm, **header)) for arm in arms]
     return write_arms
 
@@ -100,15 +103,16 @@ def run(drive):
 @pytest.fixture
 def blank(monkeypatch):
     """A small blank figure in place of the drawing, for the tests that ask for nothing but files and words."""
-    monkeypatch.setattr(plot, "draw", lambda lines: pyplot.figure(figsize=(1, 1)))
+    monkeypatch.setattr(figures, "draw", lambda lines: pyplot.figure(figsize=(1, 1)))
 
 
 @pytest.fixture
 def figure(write):
     """The axes of the figure of these texts, {name of the file: text}, and the Lines drawn."""
     def figure(**texts):
-        lines, = plot.read_logs([write(f"logs/MNIST/{name}.txt", text) for name, text in texts.items()]).values()
-        plot.draw(lines)
+        logs, = plot.read_logs([write(f"logs/MNIST/{name}.txt", text) for name, text in texts.items()]).values()
+        lines = plot.lines_of(logs)
+        figures.draw(lines)
         pyplot.gcf().canvas.draw()
         return pyplot.gcf().axes, lines
     return figure
@@ -127,7 +131,7 @@ def test_points_are_epoch_means_and_the_accuracies_around_each_round(curves):
     assert curves(log_text()) == (
         {"accuracy": {"training": [(1, 75.5), (2, 85.0), (3, 87.5)],
                       "test": [(1, 85.0), (1, 60.5), (2, 90.0), (2, 88.0), (3, 91.5)]}},
-        [(0, 80), (1, 72), (2, 64), (3, 64)], [1, 2])
+        {}, [(0, 80), (1, 72), (2, 64), (3, 64)], [1, 2])
 
 
 def test_without_rounds_the_neurons_are_those_of_the_header(curves):
@@ -137,13 +141,13 @@ def test_without_rounds_the_neurons_are_those_of_the_header(curves):
 
 
 def test_epochs_that_restart_count_on_and_a_restart_is_a_round(curves):
-    assert curves(HISTORIC) == ({"accuracy": {"training": [(1, 15.0), (2, 30.0), (3, 50.0)]}}, [], [2])
+    assert curves(HISTORIC) == ({"accuracy": {"training": [(1, 15.0), (2, 30.0), (3, 50.0)]}}, {}, [], [2])
 
 
 def test_killed_run_is_drawn_up_to_its_end_and_an_epoch_may_lack_lines(curves):
     killed = log_text().split("Epoch: 2")[0] + epoch_text(2, 90.0, ()) + epoch_text(3, None, (85.0,))
     accuracies = {"training": [(1, 75.5), (3, 85.0)], "test": [(1, 85.0), (1, 60.5), (2, 90.0)]}
-    assert curves(killed) == ({"accuracy": accuracies}, [(0, 80), (1, 72), (3, 72)], [1])
+    assert curves(killed) == ({"accuracy": accuracies}, {}, [(0, 80), (1, 72), (3, 72)], [1])
 
 
 def test_held_out_images_are_not_called_test(curves, figure):
@@ -155,7 +159,7 @@ def test_held_out_images_are_not_called_test(curves, figure):
 def test_of_a_vae_the_test_loss_and_its_parts_are_drawn(curves):
     assert curves(vae_text()) == (
         {"loss": {"test": [(1, 270.0), (1, 276.0), (2, 260.0)]}, "BCE": {"test": [(1, 260.0), (1, 267.0), (2, 250.0)]},
-         "KLD": {"test": [(1, 10.0), (1, 9.0), (2, 10.0)]}}, [(0, 80), (1, 72), (2, 72)], [1])
+         "KLD": {"test": [(1, 10.0), (1, 9.0), (2, 10.0)]}}, {}, [(0, 80), (1, 72), (2, 72)], [1])
     assert {name for splits in curves(vae_text(holdout=9)).measures.values() for name in splits} == {"held-out"}
     killed = curves(vae_text().split("After epoch 1")[0])
     assert killed.measures["BCE"] == {"training": [(1, 300.0)]}
@@ -188,7 +192,7 @@ def test_arms_are_named_in_words_and_rounds_in_the_legend(figure):
 
 
 def test_coinciding_lines_stay_visible(figure):
-    axes, lines = figure(**{arm: log_text(arm) for arm in plot.ARMS})
+    axes, lines = figure(**{arm: log_text(arm) for arm in config.COMPARED})
     for panel, curves_an_arm in ((axes[0], 2), (axes[1], 1)):
         drawn = panel.lines[:3 * curves_an_arm:curves_an_arm]
         widths = [line.get_linewidth() for line in drawn]
@@ -259,9 +263,48 @@ def test_log_without_header_is_named_by_its_path(figure):
 
 
 def test_two_logs_of_one_arm_differ_in_words_and_colour(figure):
-    _, lines = figure(one=log_text(), two=log_text(seed=31))
-    assert [line.words for line in lines] == [f"contribution-based pruning, {line.log.path}" for line in lines]
+    _, lines = figure(one=log_text(), two=log_text(seed=31, batch_size=7))
+    assert [line.words for line in lines] == [f"contribution-based pruning, {line.logs[0].path}" for line in lines]
     assert len({line.style["color"] for line in lines}) == 2
+
+
+def test_logs_that_differ_in_their_seed_alone_are_one_line_with_a_band(figure):
+    texts = {f"log{seed}": log_text(seed=seed, started=str(seed)).replace("accuracy 91.5%", f"accuracy {end}%")
+             for seed, end in ((30, 91.5), (31, 91), (32, 94))}
+    axes, (line,) = figure(**texts, again=texts["log30"] + "# torch = 'x'\n", other=log_text("random"))[0], figure(
+        **texts)[1]
+    assert [len(log.path) > 0 for log in line.logs] == 3 * [True]
+    points, halves = line.curves.measures["accuracy"]["test"], line.curves.bands["accuracy"]["test"]
+    singles = [plot.curves(log).measures["accuracy"]["test"] for log in line.logs]
+    assert [epoch for epoch, _ in points] == [epoch for epoch, _ in singles[0]]
+    assert points[-1] == (3, pytest.approx((91.5 + 91 + 94) / 3))
+    # Standard deviation of 91.5, 91, 94 by hand; t(0.975) with 2 degrees of freedom is 4.303.
+    assert halves[-1] == pytest.approx(4.303 * math.sqrt((0.667 ** 2 + 1.167 ** 2 + 1.833 ** 2) / 2 / 3), rel=1e-3)
+    assert halves[0] == 0 and "mean of 3 seeds,\n with its 95 % t-interval" in legend_of(axes)
+    # The second log of seed 30 and the other arm are lines of their own.
+    assert len(axes[1].lines) - len(line.curves.rounds) == 3
+
+
+def test_from_five_arms_on_the_training_accuracy_is_left_out(figure):
+    arms = ["none", "contribution", "random", "magnitude", "scratch"]
+    _, few = figure(**{arm: log_text(arm) for arm in arms[:4]})
+    axes, many = figure(**{arm: log_text(arm) for arm in arms})
+    assert all(set(line.curves.measures["accuracy"]) == {"training", "test"} for line in few)
+    assert all(set(line.curves.measures["accuracy"]) == {"test"} for line in many)
+    assert "training" not in legend_of(axes) and len({line.style["color"] for line in many}) == 5
+
+
+def test_a_network_from_scratch_has_its_own_neurons(curves):
+    text = log_text("none").replace("# seed", "# initial_widths = [4, 3]\n# seed")
+    assert curves(text).neurons == [(0, 7), (3, 7)]
+
+
+@pytest.mark.parametrize("seeds, words", [
+    ([30], "seed 30"), ([30, 31], "seeds 30, 31"), ([33, 30, 32, 31], "seeds 30 to 33"),
+    ([1, 2, 3, 5], "seeds 1, 2, 3, 5"),
+    (["x", 1, 2, 3, 4], "seeds x, 1, 2, 3, 4")])
+def test_seeds_in_words(seeds, words):
+    assert figures.seeds_of([runlog.RunLog("", {"seed": seed}, [], [], [], {}) for seed in seeds]) == words
 
 
 def test_losses_of_a_vae_may_all_be_no_numbers(figure):
@@ -325,8 +368,8 @@ def test_both_kinds_of_logs_in_a_folder_have_a_figure_each(tmp_path, write, writ
         "randomised pruning"]
     assert (f"{os.path.relpath(path, str(tmp_path))}: contribution-based pruning, test loss 260.00 at epoch 2, "
             "test BCE 250.00 at epoch 2, test KLD 10.00 at epoch 2, 72 of 80 neurons left") in out
-    figures = plot.read_logs(plot.find_logs(os.path.join("logs", "MNIST")))
-    assert [line.style["color"] for lines in figures.values() for line in lines] == [
+    kinds = plot.read_logs(plot.find_logs(os.path.join("logs", "MNIST")))
+    assert [line.style["color"] for logs in kinds.values() for line in plot.lines_of(logs)] == [
         "#000000", "#0072B2", "#E69F00", "#0072B2"]
 
 

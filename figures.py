@@ -1,0 +1,336 @@
+"""The figures that plot.py draws: an arm a colour and a marker, means over seeds with a band."""
+import itertools
+import os
+import textwrap
+from collections import namedtuple
+
+import numpy as np
+from matplotlib import pyplot, ticker
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+import runlog
+import table
+
+# The colours of Okabe and Ito can be told apart by the colour-blind; the first three differ in grey as well.
+ARMS = {"none": ("#000000", "o"), "contribution": ("#0072B2", "s"), "random": ("#E69F00", "^"),
+        "reversed": ("#D55E00", "v"), "magnitude": ("#009E73", "D"), "activation": ("#CC79A7", "P"),
+        "taylor": ("#56B4E9", "X"), "apoz": ("#8C6D1F", "p"), "scratch": ("#7F7F7F", "*")}
+SPARE_COLOURS, SPARE_MARKERS = ["#CC79A7", "#009E73", "#56B4E9", "#D55E00"], "DvPX*"  # for further logs of an arm
+SPLITS = {
+    "training": {"linestyle": "solid"},
+    "test": {"linestyle": (0, (4, 1.6)), "markerfacecolor": "white"},
+    "held-out": {"linestyle": (0, (4, 1.2, 1, 1.2)), "markerfacecolor": "white"},
+}
+# label: of the axis, with the unit; height: of the panel; better: 1 where higher values are, -1 where lower ones are,
+# 0 where neither is.
+Panel = namedtuple("Panel", "label height better")
+PANELS = {
+    "accuracy": Panel("accuracy (%)", 3, 1),
+    "loss": Panel("loss (nats)", 3, -1),
+    "BCE": Panel("BCE (nats)", 2, -1),
+    "KLD": Panel("KLD (nats)", 2, 0),
+}
+Line = namedtuple("Line", "logs curves words style")  # of one log, or of several that differ in their seed alone
+# measures: {measure: {split: points (epoch, value)}}; bands: of means over seeds the same with half the widths of their
+# 95 % t-intervals; neurons: points; rounds: epochs.
+Curves = namedtuple("Curves", "measures bands neurons rounds")
+
+GREY = "0.55"
+TOO_FAR = 1e300  # from 0 to be drawn: on an axis that long matplotlib's numbers overflow
+COLUMN = 5  # arms in a column of the legend
+FINE = {"linewidth": 1.4, "markersize": 5}  # where no line coincides with another over long stretches
+SQUEEZED = 0.3  # of the height, for the few values that are far worse than the others
+
+
+def name_arms(arms):
+    """Words and style of every arm, of pairs (arm, its first log); where several are of one arm, their ways of ranking
+    or their paths tell them apart."""
+    spare = zip(itertools.cycle(SPARE_COLOURS), itertools.cycle(SPARE_MARKERS))
+    seen, names = [], [table.words_of(log, arm) for arm, log in arms]
+    for position, ((arm, log), name) in enumerate(zip(arms, names)):
+        words = name + f", {log.path}" * (names.count(name) > 1)
+        colour, marker = ARMS[arm] if arm in ARMS and arm not in seen else next(spare)
+        seen.append(arm)
+        # Where curves coincide, the earlier one shows on both sides of the later, thinner one.
+        width = 1.2 + 0.6 * min(2, len(arms) - 1 - position)
+        yield words, {"color": colour, "marker": marker, "linewidth": width, "markersize": 3 + 1.2 * width}
+
+
+# ---- against the epoch ----
+
+def draw(lines):
+    """The legend, the measures, and neurons left where a log knows them."""
+    measures = list(lines[0].curves.measures)
+    heights = [PANELS[measure].height for measure in measures]
+    figure = pyplot.figure(figsize=(9, 3 + sum(heights)), layout="constrained")
+    with_neurons = [line for line in lines if line.curves.neurons]
+    panels = figure.subplots(len(heights) + bool(with_neurons), sharex=True, squeeze=False,
+                             gridspec_kw={"height_ratios": heights + [1] * bool(with_neurons)})[:, 0]
+    figure.suptitle(plain(title([log for line in lines for log in line.logs])))
+    for axes, measure in zip(panels, measures):
+        draw_measure(axes, lines, measure)
+    if with_neurons:
+        draw_neurons(panels[-1], with_neurons)
+    marks = mark_rounds(panels, lines) + band_mark(lines)
+    squeezed = [squeeze(axes, lines, measure) for axes, measure in zip(panels, measures)]
+    draw_legend(panels[0], lines, marks + next(filter(None, squeezed), []))
+    panels[-1].set_xlabel("epoch")
+    panels[-1].locator_params(axis="x", integer=True)
+    panels[-1].set_xlim(left=0)
+
+
+def title(logs):
+    """The data sets and the seeds, each once."""
+    datasets = [log.header.get("dataset", os.path.basename(os.path.dirname(os.path.abspath(log.path)))) for log in logs]
+    datasets = dict.fromkeys(runlog.DATASET_WORDS.get(str(name), str(name)) for name in datasets)
+    return f"{', '.join(datasets)}, {seeds_of(logs)}"
+
+
+def seeds_of(logs):
+    """seed 30; seeds 7, 30; seeds 30 to 39."""
+    seeds = list(dict.fromkeys(log.header.get("seed", "not recorded") for log in logs))
+    numbers = sorted(seed for seed in seeds if type(seed) is int)
+    if len(numbers) == len(seeds) > 3 and numbers == list(range(numbers[0], numbers[0] + len(numbers))):
+        return f"seeds {numbers[0]} to {numbers[-1]}"
+    return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+
+
+def plain(text):
+    """A text without what would begin a formula, and without the parts of a file's name that are no text."""
+    return text.replace("$", r"\$").encode(errors="replace").decode()
+
+
+def draw_measure(axes, lines, measure):
+    for position, line in enumerate(lines):
+        for split, points in line.curves.measures[measure].items():
+            after_round = [i for i in range(1, len(points)) if points[i][0] == points[i - 1][0]]
+            step = max(1, len(points) // 10)
+            marked = after_round or list(range(position * step // len(lines), len(points), step))
+            epochs, values = zip(*points)
+            values = [value if abs(value) < TOO_FAR else np.nan for value in values]
+            axes.plot(epochs, values, **SPLITS[split], markevery=marked, **line.style)
+            halves = line.curves.bands.get(measure, {}).get(split)
+            if halves:
+                fill(axes, epochs, values, halves, line.style["color"])
+    axes.set_ylabel(PANELS[measure].label)
+    axes.grid(axis="y", color="0.9")
+
+
+def fill(axes, places, values, halves, colour):
+    low, high = ([value + sign * half for value, half in zip(values, halves)] for sign in (-1, 1))
+    axes.fill_between(places, low, high, color=colour, alpha=0.18, linewidth=0)
+
+
+def band_mark(lines):
+    """What the legend says of the bands, as a list."""
+    counts = sorted({len(line.logs) for line in lines if line.curves.bands})
+    if not counts:
+        return []
+    words = f" mean of {' or '.join(map(str, counts))} seeds,\n with its 95 % t-interval"
+    return [Patch(color=GREY, alpha=0.3, linewidth=0, label=words)]
+
+
+def draw_neurons(axes, lines):
+    for line in lines:
+        axes.step(*zip(*line.curves.neurons), where="post", color=line.style["color"],
+                  linewidth=2 * line.style["linewidth"])
+    initial = {line.curves.neurons[0][1] for line in lines}
+    axes.set_ylim(0, 1.1 * max(initial))
+    axes.set_ylabel("neurons left")
+    axes.grid(axis="y", color="0.9")
+    if len(initial) == 1:
+        percent = 100 / initial.pop()
+        right = axes.secondary_yaxis("right", functions=(lambda y: y * percent, lambda y: y / percent))
+        right.set_yticks([0, 25, 50, 75, 100])
+        right.set_ylabel("% of initial")
+
+
+def mark_rounds(panels, lines):
+    """A thin vertical line a round. Returns what the legend says of it, as a list."""
+    epochs = sorted({epoch for line in lines for epoch in line.curves.rounds})
+    for axes, epoch in itertools.product(panels, epochs):
+        axes.axvline(epoch, color=GREY, linewidth=0.6, zorder=0.5)
+    handle = Line2D([], [], color=GREY, linestyle="none", marker="|", markersize=12, label=" pruning round")
+    return [handle] if epochs else []
+
+
+def squeeze(axes, lines, measure):
+    """Where nearly all values lie in a narrow band, give it most of the height and keep the few worse ones in view.
+
+    Returns what the legend says of it, as a list.
+    """
+    sign = PANELS[measure].better
+    values = np.array([value for line in lines for points in line.curves.measures[measure].values()
+                       for _, value in points])
+    values = sign * values[np.abs(values) < TOO_FAR]  # higher is better
+    if not values.size:
+        return []
+    low, high = values.min(), values.max()
+    bounds = ticker.MaxNLocator(100, steps=[1, 2, 5, 10]).tick_values(low, high)
+    bound = max(bound for bound in (-np.inf, *bounds) if np.mean(values >= bound) > 0.9)
+    if sign == 0 or high - bound >= 0.4 * (high - low):
+        return []
+    slope = SQUEEZED / (1 - SQUEEZED) * (high - bound) / (bound - low)
+
+    def scale(factor):
+        return lambda y: sign * np.where(sign * y < bound, bound + (sign * y - bound) * factor, sign * y)
+
+    axes.set_yscale("function", functions=(scale(slope), scale(1 / slope)))
+    few, many = (ticker.MaxNLocator(count, steps=[1, 2, 5, 10]).tick_values(*ends)
+                 for count, *ends in ((3, low, bound), (6, bound, high)))
+    few = few[few < bound - 0.2 * (bound - low)]  # nearer ones would be written over the others
+    axes.set_yticks(sign * np.concatenate([few, many[many >= bound]]))
+    ends = low - 0.1 * (bound - low), high + 0.03 * (high - bound)
+    axes.set_ylim(sorted(sign * end for end in ends))
+    axes.axhspan(sign * ends[0], sign * bound, color="0.95", zorder=0)
+    return [Patch(color="0.9", label=" scale compressed")]
+
+
+def draw_legend(axes, lines, marks):
+    """Above the axes, where it covers no data: arms, measures and marks, in columns filled up to one height."""
+    # The space is for a file's name that begins with _: its label would be left out.
+    arms = [Line2D([], [], label=textwrap.fill(plain(line.words), 30, initial_indent=" ", subsequent_indent=" "),
+                   **line.style) for line in lines]
+    splits = [Line2D([], [], color=GREY, marker="o", label=f" {split}", **style) for split, style in SPLITS.items()
+              if any(split in drawn for line in lines for drawn in line.curves.measures.values())]
+    columns = [column for column in (arms[:COLUMN], arms[COLUMN:], splits, marks) if column]
+    height = max(map(len, columns))
+    lines_of_text = max(sum(handle.get_label().count("\n") + 1 for handle in column) for column in columns)
+    axes.figure.set_figheight(axes.figure.get_figheight() + 0.2 * lines_of_text)
+    blank = Line2D([], [], linestyle="none", label=" ")
+    axes.legend(handles=[handle for column in columns for handle in (column + height * [blank])[:height]],
+                loc="lower left", bbox_to_anchor=(0, 1), ncol=len(columns), frameon=False, handlelength=3.5)
+
+
+# ---- of finished runs ----
+
+def by_dataset(logs):
+    """{what a data set is called: its logs}."""
+    found = {}
+    for log in logs:
+        found.setdefault(runlog.DATASET_WORDS.get(log.header["dataset"], log.header["dataset"]), []).append(log)
+    return found
+
+
+def arms_of(logs):
+    """Of runs of any experiments [(arm, words, style, [{seed: RunLog} of every experiment that has it])]."""
+    found = {}
+    for arms in table.experiments(logs).values():
+        for key, runs in arms.items():
+            found.setdefault(key, []).append(runs)
+    keys = sorted(found, key=lambda key: [*ARMS, key[0]].index(key[0]))
+    named = name_arms([(arm, next(iter(found[arm, words][0].values()))) for arm, words in keys])
+    return [(key[0], words, style, found[key]) for key, (words, style) in zip(keys, named)]
+
+
+def panels_of(logs, rows=1, height=3.2, **options):
+    """A figure with a column of panels a data set: [(its logs, its axes, one a row)]."""
+    datasets = by_dataset(logs)
+    figure, axes = pyplot.subplots(rows, len(datasets), squeeze=False, layout="constrained", **options,
+                                   figsize=(1 + 4 * len(datasets), 1 + height * rows))
+    figure.suptitle(plain(seeds_of(sorted(logs, key=lambda log: log.header["seed"]))), fontsize="medium")
+    for name, column in zip(datasets, axes.T):
+        column[0].set_title(plain(name))
+        for panel in column:
+            panel.grid(color="0.92")
+    return list(zip(datasets.values(), axes.T))
+
+
+def label_of(measure):
+    return f"{measure} ({'%' if 'accuracy' in measure else 'nats'})"
+
+
+def named(words, style):
+    """A handle of the legend."""
+    return Line2D([], [], label=plain(words), **{**style, **FINE})
+
+
+def below(panels, handles):
+    """One legend for all panels, below them."""
+    unique = {handle.get_label(): handle for handle in handles}
+    panels[0][1][0].figure.legend(handles=list(unique.values()), loc="outside lower center", ncol=1 + len(panels),
+                                  frameon=False, fontsize="small", handlelength=3)
+
+
+def plot_means(axes, places, values, style, **more):
+    """A line through the means of lists of values, with the band of their 95 % t-intervals."""
+    means = list(map(table.mean, values))
+    axes.plot(places, means, **{**style, **FINE, **more})
+    fill(axes, places, means, list(map(table.half_width, values)), style["color"])
+
+
+def draw_removed(logs):
+    """Test accuracy, or a VAE's loss, at the end against the part of the neurons removed, an arm a line."""
+    panels, handles = panels_of(logs), []
+    for some, (axes,) in panels:
+        main = table.measures_of(some[0])[0]
+        for _, words, style, experiments in arms_of(some):
+            points = sorted((table.mean([table.percent_removed(log) for log in runs.values()]),
+                             [log.summary[main] for log in runs.values()]) for runs in experiments)
+            plot_means(axes, *zip(*points), style)
+            handles.append(named(words, style))
+        axes.set(xlabel="hidden neurons removed (%)", ylabel=f"{label_of(main)} at the end")
+    below(panels, handles)
+
+
+def draw_rounds(logs):
+    """Test accuracy, or a VAE's loss, before and right after every round, an arm a colour."""
+    panels, handles = panels_of(logs), []
+    for some, (axes,) in panels:
+        main = table.measures_of(some[0])[0]
+        for _, words, style, experiments in arms_of([log for log in some if log.rounds]):
+            for runs in experiments:
+                rounds = list(zip(*(log.rounds for log in runs.values())))
+                first = rounds[0][0].before["neurons"]
+                places = [100 * (1 - entries[0].after["neurons"] / first) for entries in rounds]
+                for side, look in (("before", {"linestyle": (0, (4, 1.6)), "markerfacecolor": "white"}), ("after", {})):
+                    values = [[getattr(entry, side)[main] for entry in entries] for entries in rounds]
+                    plot_means(axes, places, values, style, **look)
+            handles.append(named(words, style))
+        axes.set(xlabel="hidden neurons removed after the round (%)", ylabel=label_of(main))
+    sides = [Line2D([], [], color=GREY, marker="o", label="right after the round"),
+             Line2D([], [], color=GREY, marker="o", linestyle=(0, (4, 1.6)), markerfacecolor="white",
+                    label="before the round")]
+    below(panels, handles + sides)
+
+
+def draw_variants(logs):
+    """What a round costs, and test accuracy or loss at the end, an arm or a way of ranking a row."""
+    panels = panels_of(logs, 2, 0.9 + 0.22 * max(len(arms_of(some)) for some in by_dataset(logs).values()))
+    for some, (lost, end) in panels:
+        main = table.measures_of(some[0])[0]
+        draw_rows(lost, [log for log in some if log.rounds],
+                  lambda log, main=main: table.mean([table.lost(entry, main) for entry in log.rounds]))
+        draw_rows(end, some, lambda log, main=main: log.summary[main])
+        lost.set_xlabel(f"{label_of(main)} {'lost' if 'accuracy' in main else 'added'} in a round")
+        end.set_xlabel(f"{label_of(main)} at the end")
+
+
+def draw_rows(axes, logs, value):
+    """An arm a row: the mean of value(log) over its seeds, with the 95 % t-interval."""
+    arms = arms_of(logs)
+    for place, (_, _, style, experiments) in enumerate(arms):
+        values = [value(log) for runs in experiments for log in runs.values()]
+        axes.errorbar(table.mean(values), place, xerr=table.half_width(values), color=style["color"],
+                      marker=style["marker"], markersize=6, capsize=3)
+    axes.set_yticks(range(len(arms)), [plain(words) for _, words, _, _ in arms], fontsize="small")
+    axes.set_ylim(len(arms) - 0.5, -0.5)
+
+
+def draw_seconds(logs):
+    """The seconds that an epoch takes along the run, the median over the seeds, an arm a line."""
+    panels, handles = panels_of(logs), []
+    for some, (axes,) in panels:
+        for _, words, style, experiments in arms_of(some):
+            for runs in experiments:
+                epochs = list(zip(*(log.epochs for log in runs.values())))
+                times = [float(np.median([entry.measures["time"] for entry in entries])) for entries in epochs]
+                axes.plot([entries[0].epoch for entries in epochs], times,
+                          **{**style, **FINE, "markevery": max(1, len(epochs) // 10)})
+            handles.append(named(words, style))
+        axes.set(xlabel="epoch", ylabel="time of an epoch (s)", ylim=(0, None))
+    below(panels, handles)
+
+
+KINDS = {"removed": draw_removed, "rounds": draw_rounds, "variants": draw_variants, "seconds": draw_seconds}

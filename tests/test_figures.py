@@ -1,0 +1,102 @@
+"""The figures of finished runs: what stands at which place, of which arm, with which band."""
+import pytest
+from matplotlib import pyplot
+
+import figures
+import runlog
+import table
+from runlog import Batch, Epoch, Round, RunLog
+
+ARMS = {"none": 0.0, "contribution": 1.0, "random": 2.0}  # an arm, and what it loses
+
+
+@pytest.fixture(autouse=True)
+def no_window():
+    pyplot.switch_backend("Agg")
+    yield
+    pyplot.close("all")
+
+
+def log(arm, seed, increment=2, dataset="MNIST", **header):
+    """A run of 100 neurons that loses 10 at epoch 2, and 10 more at epoch 4 where `increment` is 2."""
+    rounds = [Round(number, epoch, {"neurons": 110 - 10 * number, "test accuracy": 90.0 - seed},
+                    {"neurons": 100 - 10 * number, "test accuracy": 80.0 - seed - number * ARMS.get(arm, 3.0)}, 0.5)
+              for number, epoch in ((1, 2), (2, 4))[:4 // increment]] if arm != "none" else []
+    epochs = [Epoch(epoch, {"test accuracy": 90.0, "time": epoch + seed / 10}) for epoch in range(1, 7)]
+    return RunLog(f"{arm}{seed}.txt", {"dataset": dataset, "total_epochs": 6, "initial_iterations": 2,
+                                       "increment": increment, "prune_percent": 10.0, "pruning": arm, "seed": seed,
+                                       "hidden_widths": [60, 40], **header},
+                  [Batch(1, 0, {"loss": 1.0, "accuracy": 50.0})], epochs, rounds,
+                  {"neurons": 100 - 10 * len(rounds), "parameters": 9, "training accuracy": 99.0,
+                   "test accuracy": 95.0 + seed - increment - ARMS.get(arm, 3.0), "time": 9.0})
+
+
+def runs(*arms, seeds=(1, 2, 3), **header):
+    return [log(arm, seed, **header) for arm in arms for seed in seeds]
+
+
+def drawn(kind, logs):
+    """The axes of a figure of these logs, laid out, and the words of its legend."""
+    figures.KINDS[kind](logs)
+    figure = pyplot.gcf()
+    figure.canvas.draw()
+    return figure.axes, [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+
+
+def points(line):
+    return list(zip(line.get_xdata(), line.get_ydata()))
+
+
+def test_every_arm_has_a_line_through_its_accuracies_at_the_parts_removed():
+    (axes,), words = drawn("removed", [*runs("none", *ARMS), *runs("contribution", increment=4)][3:])
+    lines = {line.get_color(): points(line) for line in axes.lines}
+    assert lines[figures.ARMS["contribution"][0]] == [(pytest.approx(10), 92.0), (pytest.approx(20), 94.0)]
+    assert lines[figures.ARMS["random"][0]] == [(pytest.approx(20), 93.0)]
+    assert lines[figures.ARMS["none"][0]] == [(0, 95.0)]
+    assert words == [runlog.ARM_WORDS[arm] for arm in ARMS]
+    heights = [height for path in axes.collections[0].get_paths() for _, height in path.vertices]
+    assert (min(heights), max(heights)) == (pytest.approx(95 - table.half_width([1, 2, 3])),
+                                            pytest.approx(95 + table.half_width([1, 2, 3])))
+    assert axes.get_ylabel() == "test accuracy (%) at the end"
+
+
+def test_rounds_show_both_sides_of_every_round():
+    (axes,), words = drawn("rounds", runs("none", "contribution", "random"))
+    before, after, *_ = [line for line in axes.lines if line.get_color() == figures.ARMS["random"][0]]
+    assert points(before) == [(pytest.approx(10), 88.0), (pytest.approx(20), 88.0)] and before.is_dashed()
+    assert points(after) == [(pytest.approx(10), 76.0), (pytest.approx(20), 74.0)] and not after.is_dashed()
+    assert "without pruning" not in words and words[-2:] == ["right after the round", "before the round"]
+
+
+def test_variants_are_rows_with_intervals():
+    (lost, end), _ = drawn("variants", [*runs("none", "contribution"), *runs("contribution", compensate=True)])
+    assert [label.get_text() for label in end.get_yticklabels()] == [
+        "without pruning", "contribution-based pruning", "contribution-based pruning, compensated"]
+    assert [label.get_text() for label in lost.get_yticklabels()] == [
+        "contribution-based pruning", "contribution-based pruning, compensated"]
+    # Rounds lose 11 and 12 points; at the end seeds differ by 1 point.
+    assert [points(line)[0] for line in lost.lines[::3]] == [(11.5, 0), (11.5, 1)]
+    (left, right), = (path for path in end.collections[0].get_segments())
+    assert (right[0] - left[0]) / 2 == pytest.approx(table.half_width([1, 2, 3]), rel=1e-3)
+    assert lost.get_xlabel() == "test accuracy (%) lost in a round"
+
+
+def test_seconds_are_the_medians_of_the_epochs():
+    (axes,), _ = drawn("seconds", runs("random", seeds=(1, 2, 9)))
+    assert points(axes.lines[0]) == [(epoch, pytest.approx(epoch + 0.2)) for epoch in range(1, 7)]
+    assert axes.get_ylim()[0] == 0
+
+
+def test_every_data_set_has_a_panel():
+    axes, words = drawn("removed", [*runs("random"), *runs("random", dataset="CIFAR10")])
+    assert [panel.get_title() for panel in axes] == ["MNIST", "CIFAR-10"] and words == ["randomised pruning"]
+    assert axes[0].figure._suptitle.get_text() == "seeds 1, 2, 3"
+
+
+@pytest.mark.parametrize("kind", figures.KINDS)
+def test_no_legend_runs_out_of_the_figure(kind):
+    drawn(kind, runs(*runlog.ARM_WORDS, seeds=(1, 2)))
+    figure = pyplot.gcf()
+    for legend in figure.legends:
+        box = legend.get_window_extent()
+        assert box.x0 >= 0 and box.x1 <= figure.bbox.x1 and box.y0 >= 0
