@@ -1,31 +1,26 @@
-"""The published VAE, 85,183,619 parameters, on random images: training steps against plain PyTorch's, a round, memory.
+"""The published VAE, 85,183,619 parameters, on random images: a training step against plain PyTorch's, rounds, memory.
 
     python benchmarks/vae_85m.py
 
-Prints medians of 5; both sides take their steps in turn. About 2 minutes on 2 cores.
+Both sides take their steps in turn, ours in float32 and in bfloat16; ours also reads uint8 images, logs and evaluates
+one image. Under two minutes and 5 GB on 2 cores.
 """
-import argparse
-import os
 import resource
 import statistics
-import sys
-import time
 
+import side_by_side  # puts the suite's folder on the path
 import torch
 from torch import nn
 from torch.nn import functional
 
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-import checkpoint  # noqa: E402
-import config  # noqa: E402
-import data  # noqa: E402
-import machine  # noqa: E402
-import models  # noqa: E402
-import ranking  # noqa: E402
-import training  # noqa: E402
-import vae  # noqa: E402
+# isort: split
+import pruned
 
-BATCH, STEPS, LATENT = 64, 4, 100
+import models
+import ranking
+import vae
+
+BATCH, STEPS, LATENT, ROUNDS = 64, 4, 100, 5
 
 
 class Plain(nn.Module):
@@ -49,7 +44,7 @@ class Plain(nn.Module):
 
 
 def plain_steps(images):
-    """The model, and a function that takes a step of plain PyTorch on each batch of the images (N, 3, 64, 64)."""
+    """A function that takes a step of plain PyTorch on each batch of the images (N, 3, 64, 64)."""
     model = Plain()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
 
@@ -61,52 +56,34 @@ def plain_steps(images):
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-    return model, steps
+    return steps
 
 
-def our_epoch(dataset):
-    """The run, and a function that trains it one epoch of the suite's own loop."""
-    model = models.VAE((3, 64, 64), [32, 64], [2048, 4096, 4096, 2048], LATENT)
-    run = training.Run(model, torch.optim.Adam(model.parameters(), lr=1e-3))
-    task = training.Task(dataset, lambda model, images, labels: vae.negative_elbo(model, images, 1.0), None, None)
-    settings = argparse.Namespace(seed=30, batch_size=BATCH, learning_rate=1e-3)
-    bar = training.tqdm(disable=True)
-    return run, lambda: training.train_epoch(run, task, settings, [], bar, checkpoint.Stop())
-
-
-def seconds(function):
-    started = time.perf_counter()
-    function()
-    return time.perf_counter() - started
-
-
-def main():
-    pixels = torch.randint(256, (STEPS * BATCH + 1, 64, 64, 3), dtype=torch.uint8)
-    split, one = (data.Split(part, torch.zeros(len(part)), "cpu", 0, 1) for part in (pixels[:-1], pixels[-1:]))
-    images = next(split.batches())[0].contiguous()
-    model, plain = plain_steps(images)
-    run, ours = our_epoch(data.Dataset(split, one, 0))
-    assert models.count_parameters(model) == models.count_parameters(run.model) == 85183619
-    print(f"{machine.processor_name()}, torch {torch.__version__}, {torch.get_num_threads()} threads, batch {BATCH}")
-    for warm_up in (plain, ours):
-        warm_up()
-    times = [(seconds(plain) / STEPS, seconds(ours) / STEPS) for _ in range(5)]
-    print("training step, plain PyTorch: {:.3f} s; this suite, reading, logging and evaluating 1 image too: {:.3f} s"
-          .format(*map(statistics.median, zip(*times))))
-    print(f"ratio, ours / plain: {statistics.median(ours / plain for plain, ours in times):.2f}")
-
-    options = ranking.Options(1.0, 0.0, None)
-    for number in range(1, 6):
-        started = time.perf_counter()
-        survivors = ranking.survivors(run.model, split.image_batches, "contribution", options, 10)
-        ranked = time.perf_counter()
-        for group, keep in zip(run.model.groups(), survivors):
-            models.remove(group, keep, run.optimizer)
-        removed = time.perf_counter()
-        print(f"round {number} to {models.widths(run.model)}: ranking on {len(split)} images {ranked - started:.2f} s, "
-              f"removal with Adam's state {removed - ranked:.2f} s, then a step {seconds(ours) / STEPS:.2f} s")
-    print(f"peak memory of both networks with Adam: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.1f} GB")
+def rows():
+    prepared = pruned.prepare(vae, (64, 64, 3), STEPS * BATCH, "--dataset", "CelebA", "--precision", "float32")
+    run, train = prepared.run, prepared.task.data.train
+    assert models.count_parameters(run.model) == 85183619
+    plain = plain_steps(next(train.batches())[0].contiguous())
+    for precision in ("float32", "bfloat16"):
+        prepared.settings.precision = precision
+        own, other, ratio = side_by_side.side_by_side(pruned.epoch(prepared), plain)
+        yield side_by_side.Row(f"step of the VAE of 85,183,619 parameters, batch {BATCH}, {precision}, against plain "
+                               "PyTorch's", *(side_by_side.duration(took / STEPS) for took in (own, other)), ratio, "")
+    before = own
+    options, removals = ranking.Options(1.0, 0.0, None), []
+    for _ in range(ROUNDS):
+        survivors = ranking.survivors(ranking.Passes(run.model, train.batches, None), "contribution", options, 10)
+        removals.append(side_by_side.seconds(lambda kept=survivors: [
+            models.remove(group, keep, run.optimizer) for group, keep in zip(run.model.groups(), kept)]))
+    after = statistics.median(side_by_side.seconds(pruned.epoch(prepared)) for _ in range(side_by_side.REPEATS))
+    widths = "-".join(map(str, models.widths(run.model)))
+    yield side_by_side.Row(f"a step of it after {ROUNDS} rounds, {widths}, bfloat16, and before; the median removal "
+                           f"took {side_by_side.duration(statistics.median(removals))}",
+                           *(side_by_side.duration(took / STEPS) for took in (after, before)), before / after, "")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    yield side_by_side.Row("most memory of this process so far, with both networks and their Adam", f"{peak:.1f} GB",
+                           "", "", "")
 
 
 if __name__ == "__main__":
-    config.run_command(main)
+    side_by_side.main(rows)

@@ -1,0 +1,42 @@
+"""Run all the benchmarks and write their table to README.md, between its two lines `<!-- bench -->`: `make bench`.
+
+    python benchmarks/bench.py            MNIST in the dataset_folder of constants.py
+    python benchmarks/bench.py FOLDER     MNIST in FOLDER
+
+On an otherwise idle machine. What is not there (MNIST, torch-pruning) is said in its row.
+"""
+import os
+import re
+import sys
+
+import epoch
+import growth
+import pruned
+import rank
+import remove
+import side_by_side
+import vae_85m
+import whole
+
+PARTS = [epoch, rank, remove, pruned, vae_85m, growth, whole]
+README = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "README.md")
+
+
+def rows():
+    for part in PARTS:
+        print(part.__name__, file=sys.stderr, flush=True)
+        yield from part.rows()
+
+
+def main():
+    text = side_by_side.measured(rows)
+    print(text)
+    with open(README, encoding="utf-8") as file:
+        readme = file.read()
+    marked = re.compile("(<!-- bench -->\n).*(<!-- bench -->)", re.DOTALL)
+    with open(README, "w", encoding="utf-8") as file:
+        file.write(marked.sub(lambda found: f"{found.group(1)}\n{text}\n{found.group(2)}", readme))
+
+
+if __name__ == "__main__":
+    main()
