@@ -25,6 +25,7 @@ def divide_threads(jobs, device):
     """How many threads each of the jobs has; with more than one job this process keeps one. Raises UserError where they
     cannot run side by side."""
     if jobs == 1:
+        torch.set_num_threads(THREADS)
         return THREADS
     if device.type != "cpu" or "fork" not in multiprocessing.get_all_start_methods():
         raise UserError(f"jobs = {jobs}: runs go side by side on the device cpu of a system that forks processes; "

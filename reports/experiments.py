@@ -76,6 +76,15 @@ def experiments():
         yield Experiment(f"vae-compensated/{dataset}", vae,
                          f"{at_35_percent} --compare contribution,random --compensate True", 1000)
 
+    # For the seconds an epoch takes, on a machine that does nothing else. With all threads for one run, after which this
+    # process cannot be forked any more: these come last.
+    yield classifier("cost/MNIST", f"--dataset MNIST {SCHEDULE} --increment 8 --seeds 3 --compare none,contribution "
+                     "--jobs 1", 120)
+    yield classifier("cost/CIFAR10", f"--dataset CIFAR10 {SCHEDULE} --increment 15 --precision bfloat16 --seeds 1 "
+                     "--compare none,contribution --jobs 1", 500)
+    yield Experiment("cost/FashionMNIST", vae, "--dataset FashionMNIST --total-epochs 30 --initial-iterations 6 "
+                     "--increment 6 --precision bfloat16 --seeds 1 --compare none,contribution --jobs 1", 330)
+
 
 def classifier(name, flags, seconds):
     return Experiment(name, driver, flags, seconds)
@@ -129,7 +138,7 @@ def run(experiment):
         flags = [*experiment.flags.split(), "--log-folder", folder]
     os.makedirs(folder, exist_ok=True)
     with open(os.path.join(folder, dataset + ".out"), "a") as out, contextlib.redirect_stdout(out):
-        sys.argv = [experiment.program.__name__ + ".py", *flags, *JOBS]
+        sys.argv = [experiment.program.__name__ + ".py", *JOBS, *flags]
         experiment.program.main()
 
 

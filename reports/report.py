@@ -1,0 +1,339 @@
+"""Make what the report and README show of the experiments, from reports/results alone; a part of `make report`.
+
+    python reports/report.py            numbers, tables and figures into reports/generated, tables into README.md
+    python reports/report.py FOLDER     numbers and tables into another folder, README's too; no figures
+
+Every number of report.tex is one of generated/numbers.tex; one that the results do not have stops LaTeX.
+"""
+import glob
+import os
+import statistics
+import sys
+
+import matplotlib
+from matplotlib import pyplot
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, ROOT)
+import experiments  # noqa: E402
+
+import config  # noqa: E402
+import figures  # noqa: E402
+import files  # noqa: E402
+import runlog  # noqa: E402
+import table  # noqa: E402
+
+RESULTS = os.path.join(ROOT, experiments.RESULTS)
+CLASSIFIED = ["MNIST", "FashionMNIST", "CIFAR10"]
+SMALL = experiments.SMALL
+RECONSTRUCTED = ["FashionMNIST", "CIFAR10"]
+SHORT_WORDS = {**runlog.ARM_WORDS, "contribution": "contribution", "random": "random", "scratch": "from scratch"}
+
+
+def logs_of(*names):
+    """The logs of experiments, by the beginnings of their names; [] of what was not run."""
+    paths = [path for name in names for path in glob.glob(os.path.join(RESULTS, name, "**", "*.txt"), recursive=True)]
+    return [runlog.parse_log(path) for path in sorted(paths)]
+
+
+def rows_of(*names):
+    """{what an arm is called in numbers.tex: its row} of the one experiment that these results make together."""
+    found = table.experiments(logs_of(*names))
+    if len(found) != 1:
+        raise config.UserError(f"{', '.join(names)}: {len(found)} experiments in these results; expected one")
+    (arms,) = found.values()
+    return {key_of(arm, runs): row for ((arm, _), runs), row in zip(arms.items(), table.rows(arms))}
+
+
+def key_of(arm, runs):
+    return ", ".join([arm, *table.ways_of(next(iter(runs.values())).header, arm)])
+
+
+# ---- numbers ----
+
+# The name in report.tex, and the results that are compared in one table.
+EXPERIMENTS = {
+    **{f"main/{name}": [f"main/{name}", f"compensated/{name}"] for name in CLASSIFIED},
+    **{f"published/{name}": [f"published/{name}"] for name in CLASSIFIED},
+    **{f"ways/{name}": [f"main/{name}", f"lambdas/*/{name}", f"images/*/{name}"] for name in SMALL},
+    **{f"vae/{name}": [f"vae/{name}", f"vae-compensated/{name}"] for name in RECONSTRUCTED},
+    **{f"sweep/{increment}/{name}": [f"sweep/{increment}/{name}"] for increment in experiments.INCREMENTS
+       for name in SMALL},
+    **{f"precision/{precision}": [f"precision/{precision}/CIFAR10"] for precision in ("float32", "bfloat16")},
+}
+
+
+def numbers():
+    """{key: text} of every number that the report may quote: experiment/arm/column, and the parts of an estimate."""
+    found = {}
+    for name, results in EXPERIMENTS.items():
+        if not logs_of(*results):
+            continue
+        for arm, row in rows_of(*results).items():
+            for column, value in row.items():
+                if value is None or column == "arm":
+                    continue
+                key = f"{name}/{arm}/{short(column)}"
+                found[key] = cell(value)
+                if isinstance(value, (table.Estimate, table.Difference)):
+                    found[f"{key}/mean"] = f"{value.mean:.2f}"
+                if isinstance(value, table.Difference) and value.p is not None:
+                    found[f"{key}/p"] = probability(value.p)
+    return {**found, **counts()}
+
+
+def short(column):
+    """A column's name in a key: its words, with the controls by their arms' names."""
+    for control in table.CONTROLS:
+        column = column.replace(f"minus {runlog.ARM_WORDS[control]}", f"minus {control}")
+    return column.replace(" (%)", "")
+
+
+def cell(value):
+    """A number, an estimate or a difference in LaTeX, in a formula."""
+    if isinstance(value, float):
+        return f"{value:.1f}"
+    if isinstance(value, int):
+        return f"{value:,}".replace(",", "{,}")
+    half = f" \\pm {value.half:.2f}" if value.half is not None else ""
+    return f"{value.mean:.2f}{half}"
+
+
+def probability(p):
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+
+
+def counts():
+    """Numbers over several experiments."""
+    found = {}
+    for dataset in SMALL:
+        wins = {"wins": 0, "losses": 0, "runs": 0}
+        for increment in experiments.INCREMENTS:
+            if not logs_of(f"sweep/{increment}/{dataset}"):
+                continue
+            versus = rows_of(f"sweep/{increment}/{dataset}")["contribution"][f"minus {runlog.ARM_WORDS['random']}"]
+            wins["runs"] += 1
+            wins["wins"] += versus.mean - versus.half > 0
+            wins["losses"] += versus.mean + versus.half < 0
+        found.update({f"sweep/{dataset}/{name}": str(count) for name, count in wins.items()})
+    return found
+
+
+def as_macros(found):
+    r"""LaTeX that makes \val{key} give the text of a key, and \val of another one an error."""
+    lines = ["% Made by reports/report.py from reports/results; not to be edited."]
+    lines += [f"\\expandafter\\def\\csname val:{key}\\endcsname{{\\ensuremath{{{text}}}}}"
+              for key, text in sorted(found.items())]
+    return "\n".join(lines) + "\n"
+
+
+# ---- tables ----
+
+def main_table():
+    """Every arm at the end and in its rounds, a group of columns a data set."""
+    columns = ["test accuracy", "minus random", "lost in a round"]
+    listed = {dataset: rows_of(f"main/{dataset}") for dataset in CLASSIFIED if logs_of(f"main/{dataset}")}
+    stars = {dataset: significant(rows) for dataset, rows in listed.items()}
+    lines = []
+    for arm in runlog.ARM_WORDS:
+        cells = [SHORT_WORDS[arm]]
+        for dataset, rows in listed.items():
+            row = {short(column): value for column, value in rows[arm].items()}
+            cells += [math(row[column], arm in stars[dataset] and column == "minus random") for column in columns]
+        lines.append(cells)
+    heads = [(f"{runlog.DATASET_WORDS.get(dataset, dataset)}, {removed(rows)} removed, $n={rows['none']['n']}$", 3)
+             for dataset, rows in listed.items()]
+    return tabular(heads, ["at the end", "$-$ random", "lost in a round"] * len(listed), lines)
+
+
+def removed(rows):
+    return f"{rows['random']['neurons removed (%)']:.1f}\\,\\%"
+
+
+def significant(rows, control="random"):
+    """The arms whose difference to a control has p < 0.05 after Holm's correction for all of them."""
+    differences = {arm: row[f"minus {runlog.ARM_WORDS[control]}"] for arm, row in rows.items()}
+    tests = sorted((versus.p, arm) for arm, versus in differences.items() if versus and versus.p is not None)
+    found = set()
+    for number, (p, arm) in enumerate(tests):
+        if p * (len(tests) - number) >= 0.05:
+            break
+        found.add(arm)
+    return found
+
+
+def math(value, star=False):
+    return "" if value is None else f"${cell(value)}$" + r"$^{*}$" * star
+
+
+def tabular(heads, columns, lines):
+    """A booktabs tabular: `heads` span columns, (text, how many); the first column has the rows' names."""
+    top = " & ".join(["", *(f"\\multicolumn{{{count}}}{{c}}{{{text}}}" for text, count in heads)]) + r" \\"
+    places, rules = 2, ""
+    for _, count in heads:
+        rules += f"\\cmidrule(lr){{{places}-{places + count - 1}}}"
+        places += count
+    body = [" & ".join(cells) + r" \\" for cells in lines]
+    return "\n".join([f"\\begin{{tabular}}{{@{{}}l{'r' * len(columns)}@{{}}}}", "\\toprule",
+                      *([top, rules] if heads else []), " & ".join(["", *columns]) + r" \\", "\\midrule", *body,
+                      "\\bottomrule", "\\end{tabular}"]) + "\n"
+
+
+def published_table():
+    """The published table again: training accuracy as published, beside training and test accuracy of ours."""
+    published = {"MNIST": (68, 92.17), "CIFAR10": (41, 91.40), "CIFAR100": (41, 76.25)}  # percent removed, accuracy
+    lines = []
+    for dataset, (percent, accuracy) in published.items():
+        cells = [runlog.DATASET_WORDS.get(dataset, dataset), f"{accuracy:.2f} @ {percent}\\,\\%"]
+        for kind in ("published", "main"):
+            row = rows_of(f"{kind}/{dataset}")["contribution"] if logs_of(f"{kind}/{dataset}") else None
+            cells += ["not run", "", ""] if row is None else [
+                f"{row['neurons removed (%)']:.1f}\\,\\%", math(row["training accuracy"]), math(row["test accuracy"])]
+        lines.append(cells)
+    return tabular([("published", 1), ("published hyperparameters", 3), ("our hyperparameters", 3)],
+                   ["training", *["removed", "training", "test"] * 2], lines)
+
+
+def compensation_table():
+    lines = []
+    for dataset in CLASSIFIED:
+        if not logs_of(f"compensated/{dataset}"):
+            continue
+        rows = rows_of(f"main/{dataset}", f"compensated/{dataset}")
+        for arm in runlog.ARM_WORDS:
+            with_it, without = rows.get(f"{arm}, compensated"), rows.get(arm)
+            if with_it:
+                lines.append([f"{runlog.DATASET_WORDS.get(dataset, dataset)}, {SHORT_WORDS[arm]}",
+                              *(math(row[column]) for column in ("lost in a round", "test accuracy")
+                                for row in (without, with_it))])
+    return tabular([("lost in a round", 2), ("test accuracy at the end", 2)], ["plain", "compensated"] * 2, lines)
+
+
+def ways_table():
+    """Other lambdas and fewer images against the usual contribution, a group of columns a data set."""
+    listed = {dataset: rows_of(f"main/{dataset}", f"lambdas/*/{dataset}", f"images/*/{dataset}") for dataset in SMALL}
+    keys = [key for key in next(iter(listed.values())) if key.startswith("contribution")]
+    lines = [[key.replace("contribution, ", "").replace("contribution", "$C_{\\mathrm{avg}}$, 60{,}000 images")
+              .replace("C_avg : C_max", r"$C_{\mathrm{avg}} : C_{\mathrm{max}}$"),
+              *(math(rows[key][column]) for rows in listed.values() for column in ("lost in a round", "test accuracy"))]
+             for key in keys]
+    return tabular([(runlog.DATASET_WORDS.get(dataset, dataset), 2) for dataset in listed],
+                   ["lost in a round", "at the end"] * len(listed), lines)
+
+
+def vae_table():
+    lines = []
+    for dataset in RECONSTRUCTED:
+        if not logs_of(f"vae/{dataset}"):
+            continue
+        for key, row in rows_of(f"vae/{dataset}", f"vae-compensated/{dataset}").items():
+            arm, _, way = key.partition(", ")
+            row = {short(column): value for column, value in row.items()}
+            lines.append([f"{runlog.DATASET_WORDS.get(dataset, dataset)}, {SHORT_WORDS[arm]}{', ' * bool(way)}{way}",
+                          *(math(row[column]) for column in ("test loss", "minus none", "minus random",
+                                                             "added in a round", "test PSNR"))])
+    return tabular([], ["test loss", "$-$ none", "$-$ random", "added in a round", "PSNR (dB)"], lines)
+
+
+def sweep_table(dataset):
+    """Test accuracy at the end, a criterion a row and a part of the neurons a column."""
+    listed = [rows_of(f"sweep/{increment}/{dataset}") for increment in experiments.INCREMENTS
+              if logs_of(f"sweep/{increment}/{dataset}")]
+    lines = [[SHORT_WORDS[arm], *(math(rows[arm]["test accuracy"]) for rows in listed)] for arm in listed[0]]
+    return tabular([], [removed(rows) for rows in listed], lines)
+
+
+def cost_table():
+    """Seconds an epoch before the first round and after the last one, beside parameters and multiply-adds."""
+    lines = []
+    for name, words in (("MNIST", "MNIST"), ("CIFAR10", "CIFAR-10"), ("FashionMNIST", "VAE, Fashion-MNIST")):
+        logs = [log for log in logs_of(f"cost/{name}") if log.rounds]
+        if not logs:
+            continue
+        wide, narrow = logs[0].rounds[0].before, logs[0].summary
+        before, after = (statistics.median(entry.measures["time"] for log in logs for entry in log.epochs
+                                           if first < entry.epoch <= last) for first, last in (
+            (1, logs[0].rounds[0].epoch), (logs[0].rounds[-1].epoch, logs[0].header["total_epochs"])))
+        part = sum(entry.time for log in logs for entry in log.rounds) / sum(log.summary["time"] for log in logs)
+        lines.append([words, f"{before:.3g}\\,s", f"{after:.3g}\\,s", f"{before / after:.2f}",
+                      *(f"{wide[key] / narrow[key]:.2f}" for key in ("parameters", "multiply-adds")),
+                      f"{100 * part:.1f}\\,\\%"])
+    return tabular([("seconds an epoch", 2), ("before / after", 3)],
+                   ["before", "after", "time", "parameters", "multiply-adds", "time of rounds"], lines)
+
+
+TABLES = {"main": main_table, "published": published_table, "compensation": compensation_table, "ways": ways_table,
+          "vae": vae_table, "cost": cost_table,
+          **{f"sweep_{dataset}": (lambda dataset=dataset: sweep_table(dataset)) for dataset in SMALL}}
+
+
+# ---- figures ----
+
+def draw(folder):
+    """The figures of report and README, as PDF and PNG."""
+    matplotlib.use("Agg")
+    pyplot.rcParams.update({"font.size": 12})
+    main = logs_of(*(f"main/{dataset}" for dataset in CLASSIFIED))
+    wanted = {
+        "removed": (figures.draw_removed, logs_of("sweep", *(f"main/{dataset}" for dataset in SMALL))),
+        "rounds": (figures.draw_rounds, [log for log in main if log.header["pruning"] in
+                                         ("contribution", "random", "reversed", "magnitude", "taylor")]),
+        "arms": (figures.draw_variants, main),
+        "ways": (figures.draw_variants, [log for log in logs_of(*(f"{kind}/{dataset}" for dataset in SMALL for kind in (
+            "main", "lambdas/*", "images/*"))) if log.header["pruning"] == "contribution"]),
+        "seconds": (figures.draw_seconds, logs_of("cost")),
+    }
+    for name, (function, logs) in wanted.items():
+        if logs:
+            function(logs)
+            for extension, metadata in ((".pdf", {"CreationDate": None}), (".png", {"Software": None})):
+                pyplot.savefig(os.path.join(folder, name + extension), dpi=200, metadata=metadata)
+            pyplot.close("all")
+
+
+# ---- README ----
+
+def readme_table():
+    """The main table in Markdown."""
+    lines = []
+    for dataset in CLASSIFIED:
+        if not logs_of(f"main/{dataset}"):
+            continue
+        rows = rows_of(f"main/{dataset}")
+        for arm, row in rows.items():
+            row = {short(column): value for column, value in row.items()}
+            lines.append([f"{runlog.DATASET_WORDS.get(dataset, dataset)}, {SHORT_WORDS[arm]}", str(row["n"]),
+                          f"{row['neurons removed']:.1f}%", *(table.cell_text(row[column]) for column in (
+                              "training accuracy", "test accuracy", "minus random", "lost in a round"))])
+    heads = ["arm", "n", "neurons removed", "training accuracy", "test accuracy", "minus random", "lost in a round"]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [heads, ["---"] * len(heads), *lines])
+
+
+def with_table(readme, text):
+    start, end = "<!-- results -->\n", "\n<!-- results end -->"
+    before, rest = readme.split(start)
+    return before + start + text + end + rest.split(end)[1]
+
+
+def main():
+    parser = config.Parser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", nargs="?", help="where to write, without figures (now: reports/generated, with them)")
+    arguments = parser.parse_args()
+    if not logs_of("main"):
+        raise config.UserError(f"{RESULTS}: no results of `main`; make experiments makes them")
+    folder = arguments.folder or os.path.join(ROOT, "reports", "generated")
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as file:
+        readme = with_table(file.read(), readme_table())
+    texts = {"numbers.tex": as_macros(numbers()), "README.md": readme,
+             **{f"table_{name}.tex": make() for name, make in TABLES.items()}}
+    if not arguments.folder:
+        draw(folder)
+    for name, text in texts.items():
+        path = os.path.join(ROOT if name == "README.md" and not arguments.folder else folder, name)
+        with files.whole_file(path) as file:
+            file.write(text.encode())
+
+
+if __name__ == "__main__":
+    config.run_command(main)
