@@ -76,8 +76,8 @@ def experiments():
         yield Experiment(f"vae-compensated/{dataset}", vae,
                          f"{at_35_percent} --compare contribution,random --compensate True", 1000)
 
-    # For the seconds an epoch takes, on a machine that does nothing else. With all threads for one run, after which this
-    # process cannot be forked any more: these come last.
+    # For the seconds an epoch takes, on a machine that does nothing else. With all threads for one run, after which
+    # this process cannot be forked any more: these come last.
     yield classifier("cost/MNIST", f"--dataset MNIST {SCHEDULE} --increment 8 --seeds 3 --compare none,contribution "
                      "--jobs 1", 120)
     yield classifier("cost/CIFAR10", f"--dataset CIFAR10 {SCHEDULE} --increment 15 --precision bfloat16 --seeds 1 "
