@@ -1,16 +1,18 @@
 # `make demo`: the comparison on the embedded data set, with its figure. `make test`: the tests. Both set up .venv first.
+# `make bench`: the benchmarks, whose table goes into README. `make experiments`: hours of training, what is finished is
+# kept. `make report`: numbers, tables, figures and the PDF from reports/results.
 
 PYTHON ?= python3
 VENV := .venv/bin/python
 
-.PHONY: demo test lint
+.PHONY: demo test lint bench experiments report
 
 demo: .venv/ready
 	$(VENV) driver.py --dataset 0 --compare
 	$(VENV) plot.py logs/Digits
 
 test: .venv/ready
-	$(VENV) -m pip install --quiet scipy hypothesis
+	$(VENV) -m pip install --quiet scipy hypothesis torch-pruning==1.6.0
 	$(VENV) -m pytest tests
 
 # The code keeps to what Python 3.7 understands.
@@ -18,6 +20,20 @@ lint: .venv/ready
 	$(VENV) -m pip install --quiet ruff vermin
 	$(VENV) -m ruff check .
 	.venv/bin/vermin --target=3.7- --violations --no-tips --eval-annotations *.py benchmarks reports tests
+
+bench: .venv/ready
+	$(VENV) -m pip install --quiet torch-pruning==1.6.0
+	$(VENV) benchmarks/bench.py
+
+experiments: .venv/ready
+	$(VENV) reports/experiments.py
+
+report: .venv/ready
+	$(VENV) -m pip install --quiet scipy
+	$(VENV) reports/report.py
+	@command -v latexmk > /dev/null || { echo "make: the PDF needs LaTeX, on Debian: apt-get install latexmk \
+	texlive-latex-extra texlive-fonts-recommended" >&2; exit 2; }
+	cd reports && latexmk -pdf -quiet -interaction=nonstopmode -halt-on-error report.tex && latexmk -c -quiet report.tex
 
 .venv/ready: requirements.txt
 	$(PYTHON) -m venv .venv

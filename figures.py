@@ -38,6 +38,7 @@ Curves = namedtuple("Curves", "measures bands neurons rounds")
 
 GREY = "0.55"
 TOO_FAR = 1e300  # from 0 to be drawn: on an axis that long matplotlib's numbers overflow
+LEGEND_LINE = 0.22  # inches
 COLUMN = 5  # arms in a column of the legend
 FINE = {"linewidth": 1.4, "markersize": 5}  # where no line coincides with another over long stretches
 SQUEEZED = 0.3  # of the height, for the few values that are far worse than the others
@@ -248,9 +249,12 @@ def named(words, style):
 
 def below(panels, handles):
     """One legend for all panels, below them."""
-    unique = {handle.get_label(): handle for handle in handles}
-    panels[0][1][0].figure.legend(handles=list(unique.values()), loc="outside lower center", ncol=1 + len(panels),
-                                  frameon=False, fontsize="small", handlelength=3)
+    handles, columns = list({handle.get_label(): handle for handle in handles}.values()), 1 + len(panels)
+    figure, height = panels[0][1][0].figure, 0.1 + LEGEND_LINE * -(-len(handles) // columns)
+    figure.set_figheight(figure.get_figheight() + height)
+    figure.legend(handles=handles, loc="lower center", ncol=columns, frameon=False, fontsize="small", handlelength=3)
+    part = height / figure.get_figheight()
+    figure.get_layout_engine().set(rect=(0, part, 1, 1 - part))
 
 
 def plot_means(axes, places, values, style, **more):
