@@ -13,6 +13,7 @@ import glob
 import os
 import re
 import sys
+import time
 from collections import namedtuple
 
 from tqdm import tqdm
@@ -110,9 +111,11 @@ def main():
               bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}, {remaining} left") as bar:
         for number, experiment in enumerate(to_do, 1):
             bar.set_description(f"{number}/{len(to_do)} {experiment.name}")
+            started = time.monotonic()
             try:
                 run(experiment)
                 keep(experiment)
+                tqdm.write(f"{experiment.name}: finished after {(time.monotonic() - started) / 60:.1f} minutes")
             except (config.UserError, SystemExit) as error:  # such as CIFAR-100 without a network
                 tqdm.write(f"{experiment.name}: not run ({error})", file=sys.stderr)
                 complete = False
@@ -135,10 +138,10 @@ def run(experiment):
     if begun:
         flags = ["--resume", re.sub(r"checkpoint$", "txt", begun[0])]
     else:
-        flags = [*experiment.flags.split(), "--log-folder", folder]
+        flags = [*JOBS, *experiment.flags.split(), "--log-folder", folder]
     os.makedirs(folder, exist_ok=True)
     with open(os.path.join(folder, dataset + ".out"), "a") as out, contextlib.redirect_stdout(out):
-        sys.argv = [experiment.program.__name__ + ".py", *JOBS, *flags]
+        sys.argv = [experiment.program.__name__ + ".py", *flags]
         experiment.program.main()
 
 

@@ -1,0 +1,99 @@
+"""The experiments of the report: what is run, kept, gone on with and left alone; and what the report says of them."""
+import os
+import re
+import sys
+
+import pytest
+from test_checkpoint import StopAt
+
+import checkpoint
+import runlog
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "reports"))
+import experiments  # noqa: E402
+
+TINY = ("--dataset MNIST --device cpu --batch-size 5 --hidden-widths 10-6 --total-epochs 3 --initial-iterations 1 "
+        "--increment 1 --seeds 2 --compare none,random --jobs 1")
+
+
+@pytest.fixture
+def run(tmp_path, tiny_mnist, monkeypatch, capsys):
+    """Run the tiny experiments main/MNIST and sweep/1/MNIST as the program does: the exit status, what it printed."""
+    tiny_mnist(tmp_path / "datasets")
+    monkeypatch.setattr(experiments, "ROOT", str(tmp_path))
+    monkeypatch.setattr(experiments, "experiments", lambda: [
+        experiments.classifier(name, TINY, 1) for name in ("main/MNIST", "sweep/1/MNIST")])
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["experiments.py", *arguments])
+        try:
+            experiments.config.run_command(experiments.main)
+        except SystemExit as end:
+            return (end.code, *capsys.readouterr())
+        return (0, *capsys.readouterr())
+    return run
+
+
+def results(folder, name):
+    where = os.path.join(str(folder), "reports", "results", name)
+    return {file: open(os.path.join(where, file)).read() for file in sorted(os.listdir(where))}
+
+
+def without_times(texts):
+    return {name: re.sub(r"time \S+ s|# (started|commit).*", "", text) for name, text in texts.items()}
+
+
+def test_finished_experiments_are_kept_compactly_and_not_run_again(run, tmp_path, monkeypatch):
+    assert run("--list") == (0, "main/MNIST: to do\nsweep/1/MNIST: to do\n", "")
+    assert run()[0] == 0
+    kept = results(tmp_path, "main/MNIST")
+    assert sorted(kept) == [f"training_log{word}-seed{seed}.txt" for word in ("withoutPruning", "worstPruning")
+                            for seed in (30, 31)]
+    for name, text in kept.items():
+        full = runlog.parse_log(str(tmp_path / "logs" / "experiments" / "main" / "MNIST" / name))
+        log = runlog.parse_log(str(tmp_path / "reports" / "results" / "main" / "MNIST" / name))
+        assert log._replace(path="", batches=[]) == full._replace(path="", batches=[])
+        assert log.batches == full.batches[:1] and text.count("Epoch:") == 1
+    sweep = results(tmp_path, "sweep/1/MNIST")
+    assert all(text.count("After epoch") == 1 and "After epoch 3:" in text for text in sweep.values())
+    monkeypatch.setattr(experiments.driver, "main", lambda: pytest.fail("it was finished"))
+    assert run("--list") == (0, "main/MNIST: finished\nsweep/1/MNIST: finished\n", "")
+    assert run()[0] == 0
+
+
+def test_an_interrupted_experiment_goes_on_where_it_was(run, tmp_path, monkeypatch):
+    assert run("main")[0] == 0
+    expected = without_times(results(tmp_path, "main/MNIST"))
+    os.rename(str(tmp_path / "logs"), str(tmp_path / "earlier"))
+    os.rename(str(tmp_path / "reports"), str(tmp_path / "earlier reports"))
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint, "Stop", StopAt(60))
+        status, _, err = run("main")
+    assert status == 130 and "interrupted after epoch" in err
+    assert run("main")[0] == 0
+    assert without_times(results(tmp_path, "main/MNIST")) == expected
+
+
+def test_an_experiment_that_cannot_run_is_named_and_the_others_go_on(run, tmp_path, monkeypatch):
+    listed = [experiments.classifier("main/FashionMNIST", TINY.replace("MNIST", "FashionMNIST"), 1),
+              experiments.classifier("main/MNIST", TINY, 1)]
+    monkeypatch.setattr(experiments, "experiments", lambda: listed)
+    status, _, err = run()
+    assert status == 2 and re.search(r"^main/FashionMNIST: not run \(FashionMNIST could not be read", err, re.M)
+    assert len(results(tmp_path, "main/MNIST")) == 4
+
+
+def test_an_unknown_name_is_one_line(run):
+    status, _, err = run("other")
+    assert status == 2 and err == "experiments.py: no experiment's name begins with other; --list names them\n"
+
+
+def test_every_experiment_is_a_command_that_the_programs_take():
+    for experiment in experiments.experiments():
+        constants = experiments.config.load_constants()
+        program = experiments.program_of(experiment)
+        values = {name: constants.get(program.prefix + name, constants[name]) for name in experiments.config.SETTINGS}
+        parser = experiments.config.make_parser(values, program, "", "random", experiments.comparison.ARMS)
+        flags = parser.parse_args(experiment.flags.split())
+        assert experiments.config.find_dataset(flags.dataset, program.datasets) in experiment.name
