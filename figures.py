@@ -9,6 +9,7 @@ from matplotlib import pyplot, ticker
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+import config
 import runlog
 import table
 
@@ -209,7 +210,7 @@ def draw_legend(axes, lines, marks):
 def by_dataset(logs):
     """{what a data set is called: its logs}."""
     found = {}
-    for log in logs:
+    for log in sorted(logs, key=lambda log: [*config.DATASETS, log.header["dataset"]].index(log.header["dataset"])):
         found.setdefault(runlog.DATASET_WORDS.get(log.header["dataset"], log.header["dataset"]), []).append(log)
     return found
 
@@ -220,7 +221,7 @@ def arms_of(logs):
     for arms in table.experiments(logs).values():
         for key, runs in arms.items():
             found.setdefault(key, []).append(runs)
-    keys = sorted(found, key=lambda key: [*ARMS, key[0]].index(key[0]))
+    keys = sorted(found, key=table.place)
     named = name_arms([(arm, next(iter(found[arm, words][0].values()))) for arm, words in keys])
     return [(key[0], words, style, found[key]) for key, (words, style) in zip(keys, named)]
 
@@ -301,14 +302,18 @@ def draw_rounds(logs):
 
 def draw_variants(logs):
     """What a round costs, and test accuracy or loss at the end, an arm or a way of ranking a row."""
-    panels = panels_of(logs, 2, 0.9 + 0.22 * max(len(arms_of(some)) for some in by_dataset(logs).values()))
+    panels = panels_of(logs, 2, 0.9 + 0.28 * max(len(arms_of(some)) for some in by_dataset(logs).values()))
     for some, (lost, end) in panels:
         main = table.measures_of(some[0])[0]
-        draw_rows(lost, [log for log in some if log.rounds],
-                  lambda log, main=main: table.mean([table.lost(entry, main) for entry in log.rounds]))
-        draw_rows(end, some, lambda log, main=main: log.summary[main])
+        draw_rows(lost, [log for log in some if log.rounds], table.lost_in_a_round)
+        draw_rows(end, some, table.at_the_end)
         lost.set_xlabel(f"{label_of(main)} {'lost' if 'accuracy' in main else 'added'} in a round")
         end.set_xlabel(f"{label_of(main)} at the end")
+    for row in zip(*(axes for _, axes in panels)):
+        labels = [[label.get_text() for label in axes.get_yticklabels()] for axes in row]
+        for axes, own in zip(row[1:], labels[1:]):
+            if own == labels[0]:
+                axes.set_yticklabels([])
 
 
 def draw_rows(axes, logs, value):
@@ -318,7 +323,7 @@ def draw_rows(axes, logs, value):
         values = [value(log) for runs in experiments for log in runs.values()]
         axes.errorbar(table.mean(values), place, xerr=table.half_width(values), color=style["color"],
                       marker=style["marker"], markersize=6, capsize=3)
-    axes.set_yticks(range(len(arms)), [plain(words) for _, words, _, _ in arms], fontsize="small")
+    axes.set_yticks(range(len(arms)), [textwrap.fill(plain(words), 27) for _, words, _, _ in arms], fontsize="small")
     axes.set_ylim(len(arms) - 0.5, -0.5)
 
 

@@ -67,6 +67,16 @@ def ways_of(header, arm):
         yield "compensated"
 
 
+def at_the_end(log):
+    """The measure by which arms are compared."""
+    return log.summary[measures_of(log)[0]]
+
+
+def lost_in_a_round(log):
+    """What a round worsens that measure by, the mean over the rounds."""
+    return mean([lost(entry, measures_of(log)[0]) for entry in log.rounds])
+
+
 def percent_removed(log):
     """Of the hidden neurons that the first layer's widths promised, those that are not there at the end."""
     initial = sum(log.header["hidden_widths"]) if "hidden_widths" in log.header else log.rounds[0].before["neurons"]
@@ -105,9 +115,9 @@ def half_width(values):
     return t * (sum((value - middle) ** 2 for value in values) / freedom / len(values)) ** 0.5
 
 
-def difference(runs, control, measure):
-    """The differences of a measure to the control arm's run of the same seed; None without such a run."""
-    pairs = [(log.summary[measure], control[seed].summary[measure]) for seed, log in runs.items() if seed in control]
+def difference(runs, control, value):
+    """The differences of value(log) to the control arm's run of the same seed; None without such a run."""
+    pairs = [(value(log), value(control[seed])) for seed, log in runs.items() if seed in control]
     differences = [value - other for value, other in pairs]
     if not pairs:
         return None
@@ -128,8 +138,8 @@ def statistics():
 # ---- the rows ----
 
 def experiments(logs):
-    """{settings: {(arm, what it is called): {seed: RunLog}}}, arms in the order of runlog.ARM_WORDS. Raises UserError
-    where two logs are of one arm and one seed."""
+    """{settings: {(arm, what it is called): {seed: RunLog}}}, arms in their order. Raises UserError where two logs are
+    of one arm and one seed."""
     found = {}
     for log in logs:
         arm = str(log.header["pruning"])
@@ -138,9 +148,12 @@ def experiments(logs):
         twin = runs.setdefault(log.header["seed"], log)
         if twin is not log:
             raise UserError(f"{twin.path} and {log.path} are of one arm and one seed; leave one out")
-    order = list(runlog.ARM_WORDS)
-    return {settings: {key: arms[key] for key in sorted(arms, key=lambda key: [*order, key[0]].index(key[0]))}
-            for settings, arms in found.items()}
+    return {settings: {key: arms[key] for key in sorted(arms, key=place)} for settings, arms in found.items()}
+
+
+def place(key):
+    """What sorts pairs of an arm and what it is called: first the order of runlog.ARM_WORDS."""
+    return [*runlog.ARM_WORDS, key[0]].index(key[0]), key[1]
 
 
 def rows(arms):
@@ -160,9 +173,9 @@ def rows(arms):
         row.update((name, estimate([log.summary[name] for log in logs])) for name in measures)
         for control in CONTROLS:
             has = control in controls and arm not in ("none", control)
-            row[f"minus {runlog.ARM_WORDS[control]}"] = difference(runs, controls[control], main) if has else None
+            row[f"minus {runlog.ARM_WORDS[control]}"] = difference(runs, controls[control], at_the_end) if has else None
         row["lost in a round" if "accuracy" in main else "added in a round"] = estimate(
-            [mean([lost(entry, main) for entry in log.rounds]) for log in rounds]) if rounds else None
+            list(map(lost_in_a_round, rounds))) if rounds else None
         back = [epochs for epochs in sum(regained, []) if epochs]
         row["epochs to regain it"] = mean(back) if back else None
         row["rounds that regain it (%)"] = 100 * len(back) / len(sum(regained, [])) if rounds and any(

@@ -79,7 +79,7 @@ def numbers():
                     found[f"{key}/mean"] = f"{value.mean:.2f}"
                 if isinstance(value, table.Difference) and value.p is not None:
                     found[f"{key}/p"] = probability(value.p)
-    return {**found, **counts()}
+    return {**found, **versus(), **counts()}
 
 
 def short(column):
@@ -101,6 +101,23 @@ def cell(value):
 
 def probability(p):
     return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+
+
+def versus():
+    """Contribution minus every other arm, paired by seed: at the end, and in what a round loses."""
+    found = {}
+    for name, results in EXPERIMENTS.items():
+        for arms in table.experiments(logs_of(*results)).values():
+            runs = {key_of(arm, some): some for (arm, _), some in arms.items()}
+            own = runs.get("contribution", {})
+            for key, others in runs.items():
+                for what, value in (("end", table.at_the_end), ("lost", table.lost_in_a_round)):
+                    if key != "contribution" and own and (what == "end" or next(iter(others.values())).rounds):
+                        difference = table.difference(own, others, value)
+                        found[f"{name}/contribution - {key}/{what}"] = cell(difference)
+                        if difference.p is not None:
+                            found[f"{name}/contribution - {key}/{what}/p"] = probability(difference.p)
+    return found
 
 
 def counts():
@@ -239,7 +256,8 @@ def sweep_table(dataset):
     """Test accuracy at the end, a criterion a row and a part of the neurons a column."""
     listed = [rows_of(f"sweep/{increment}/{dataset}") for increment in experiments.INCREMENTS
               if logs_of(f"sweep/{increment}/{dataset}")]
-    lines = [[SHORT_WORDS[arm], *(math(rows[arm]["test accuracy"]) for rows in listed)] for arm in listed[0]]
+    lines = [[SHORT_WORDS[arm], *(math(rows[arm]["test accuracy"]) for rows in listed)]
+             for arm in (listed[0] if listed else [])]
     return tabular([], [removed(rows) for rows in listed], lines)
 
 
@@ -294,25 +312,21 @@ def draw(folder):
 # ---- README ----
 
 def readme_table():
-    """The main table in Markdown."""
-    lines = []
-    for dataset in CLASSIFIED:
-        if not logs_of(f"main/{dataset}"):
-            continue
-        rows = rows_of(f"main/{dataset}")
-        for arm, row in rows.items():
-            row = {short(column): value for column, value in row.items()}
-            lines.append([f"{runlog.DATASET_WORDS.get(dataset, dataset)}, {SHORT_WORDS[arm]}", str(row["n"]),
-                          f"{row['neurons removed']:.1f}%", *(table.cell_text(row[column]) for column in (
-                              "training accuracy", "test accuracy", "minus random", "lost in a round"))])
-    heads = ["arm", "n", "neurons removed", "training accuracy", "test accuracy", "minus random", "lost in a round"]
+    """Test accuracy at the end, and what a round loses of it, in Markdown."""
+    listed = {dataset: rows_of(f"main/{dataset}") for dataset in CLASSIFIED if logs_of(f"main/{dataset}")}
+    lines = [[runlog.ARM_WORDS[arm], *(table.cell_text(rows[arm][column]) for rows in listed.values()
+                                       for column in ("test accuracy", "lost in a round"))]
+             for arm in runlog.ARM_WORDS]
+    heads = ["test accuracy (%)", *(text for dataset, rows in listed.items() for text in (
+        f"{runlog.DATASET_WORDS.get(dataset, dataset)}, {rows['random']['neurons removed (%)']:.1f} % removed, "
+        f"n = {rows['none']['n']}", "lost in a round"))]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in [heads, ["---"] * len(heads), *lines])
 
 
 def with_table(readme, text):
-    start, end = "<!-- results -->\n", "\n<!-- results end -->"
+    start, end = "<!-- results -->\n", "<!-- results end -->"
     before, rest = readme.split(start)
-    return before + start + text + end + rest.split(end)[1]
+    return f"{before}{start}\n{text}\n\n{end}{rest.split(end)[1]}"
 
 
 def main():

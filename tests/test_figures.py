@@ -70,10 +70,9 @@ def test_rounds_show_both_sides_of_every_round():
 
 def test_variants_are_rows_with_intervals():
     (lost, end), _ = drawn("variants", [*runs("none", "contribution"), *runs("contribution", compensate=True)])
-    assert [label.get_text() for label in end.get_yticklabels()] == [
-        "without pruning", "contribution-based pruning", "contribution-based pruning, compensated"]
-    assert [label.get_text() for label in lost.get_yticklabels()] == [
-        "contribution-based pruning", "contribution-based pruning, compensated"]
+    names = ["without pruning", "contribution-based pruning", "contribution-based pruning,\ncompensated"]
+    assert [label.get_text() for label in end.get_yticklabels()] == names
+    assert [label.get_text() for label in lost.get_yticklabels()] == names[1:]
     # Rounds lose 11 and 12 points; at the end seeds differ by 1 point.
     assert [points(line)[0] for line in lost.lines[::3]] == [(11.5, 0), (11.5, 1)]
     (left, right), = (path for path in end.collections[0].get_segments())
@@ -100,3 +99,9 @@ def test_no_legend_runs_out_of_the_figure(kind):
     for legend in figure.legends:
         box = legend.get_window_extent()
         assert box.x0 >= 0 and box.x1 <= figure.bbox.x1 and box.y0 >= 0
+
+
+def test_data_sets_with_the_same_arms_share_the_names_of_the_rows():
+    axes, _ = drawn("variants", [*runs("random", "none"), *runs("random", "none", dataset="CIFAR10")])
+    names = [[label.get_text() for label in panel.get_yticklabels()] for panel in axes]
+    assert names == [["randomised pruning"], [""], ["without pruning", "randomised pruning"], ["", ""]]
