@@ -30,7 +30,8 @@ def prepare(program, description):
     settings.device = device.type
     settings.precision = machine.pick_precision(settings.precision, device, bool(settings.conv_widths))
     settings.environment = machine.environment(device, jobs.divide_threads(settings.jobs, device))
-    settings.environment.update((name, earlier[name]) for name in ["started"] if name in earlier)
+    if "started" in earlier:
+        settings.environment["started"] = earlier["started"]
     return settings, device
 
 
@@ -46,7 +47,10 @@ def compare(config, network, start, task, prefix):
     stop = checkpoint.Stop()
     seeds = [Seed(number, config, network, start, task, prefix, stop)
              for number in range(config.seed, config.seed + config.seeds)]
-    print(runlog.format_header({**values_of(config), **config.environment}), seeds[0].fresh("none").model, sep="")
+    if config.ranking_images > len(task.data.train):
+        raise UserError(f"ranking_images = {config.ranking_images}; there are {len(task.data.train)} training images")
+    model = seeds[0].fresh(seeds[0].parts[0][0]).model
+    print(runlog.format_header({**values_of(config), **config.environment}), model, sep="")
     if config.dry_run:
         return rehearsal.rehearse(config, seeds, task)
     with stop:
@@ -83,10 +87,10 @@ class Seed:
             number, config, network, start, task, stop)
         self.arms, name = config.compare or [config.pruning], number if config.seeds > 1 else None
         self.paths = {arm: files.log_path(config.log_folder, config.dataset, arm, prefix, name) for arm in self.arms}
-        self.logs = {}
         # Arms that have the epochs before the first round in common, which are trained once and stand in every log.
-        together = [arm for arm in self.arms if arm != "scratch"]
-        self.parts = [part for part in (together, [arm for arm in self.arms if arm not in together]) if part]
+        self.together = [arm for arm in self.arms if arm != "scratch"]
+        self.parts = [part for part in (self.together, [arm for arm in self.arms if arm not in self.together]) if part]
+        self.logs, self.is_open, self.finished, self.left = {}, False, [], 0
 
     def fresh(self, arm):
         """A run of this arm that is not trained yet."""
@@ -103,52 +107,66 @@ class Seed:
     # ---- the work ----
 
     def units(self):
-        """The epochs that all arms share, then every arm from there, then what is shown of all of them."""
-        together = [arm for arm in self.parts[0] if arm != "scratch"]
-        first = [jobs.Unit(f"seed {self.number}, the epochs before the first round", self.open, self.train_together, [])
-                 for _ in together[:1]]
-        own = [jobs.Unit(f"{arm}, seed {self.number}", self.open, functools.partial(self.train_arm, arm),
-                         first if arm in together else []) for arm in self.arms]
-        last = [jobs.Unit(f"seed {self.number}, its pictures", self.open, self.conclude, own)]
-        return first + own + (last if self.task.conclude else [])
+        """The epochs that all arms share, then every arm from there that is not finished, then what is shown of all."""
+        def unit(name, work, after):
+            return jobs.Unit(f"{name}, seed {self.number}", self.open, work, self.close_after_the_last, after)
+
+        to_do = [arm for arm in self.arms if arm not in self.finished]
+        first = [unit("epochs before the first round", self.train_together, [])
+                 for _ in [arm for arm in to_do if arm in self.together][:1]]
+        own = [unit(arm, functools.partial(self.train_arm, arm), first if arm in self.together else [])
+               for arm in to_do]
+        last = [unit("pictures", self.conclude, own)] if self.task.conclude else []
+        self.left = len(first + own + last)
+        return first + own + last
 
     def train_together(self):
         """Train the epochs before the first round, which are the same in every arm: they stand in every log."""
-        part, last_epoch = self.parts[0], min(self.config.initial_iterations, self.config.total_epochs)
-        run = self.restored(part[0])
+        arm, last_epoch = self.together[0], min(self.config.initial_iterations, self.config.total_epochs)
+        run = self.restored(arm)
         if run.epoch < last_epoch:
-            training.train(run, self.task, self.config, part[0], last_epoch, self.logs_of(part), self.stop)
+            training.train(run, self.task, self.config, arm, last_epoch, self.logs_of(self.together), self.stop)
 
     def train_arm(self, arm):
-        """Train an arm to its end; its network is saved first, then measured and shown."""
+        """Train an arm to its end; its network is saved first, then shown, then measured: a summary says that all is
+        done."""
         run, log = self.restored(arm), self.logs[arm]
         training.train(run, self.task, self.config, arm, self.config.total_epochs, [log], self.stop)
         checkpoint.save_network(files.network_path(log.name), self.network, run.model)
+        self.task.show(run, arm, "end", log.name)
         summary = training.finish(run, self.task, [log])
         words = training.describe_run(run, self.config, arm)
         print(f"{words}: {runlog.format_summary(summary)}written to {log.name}", flush=True)
-        self.task.show(run, arm, "end", log.name)
 
     def conclude(self):
         self.task.conclude(((arm, self.restored(arm)) for arm in self.arms), self.paths[self.arms[0]])
 
     # ---- the logs ----
 
+    def open(self):
+        """Open new logs, with checkpoints of the start, where the seed does not go on with its own."""
+        if not self.is_open:
+            self.logs, self.is_open = dict(zip(self.arms, files.create(list(self.paths.values())))), True
+            for part in self.parts:
+                self.begin(part)
+
+    def begin(self, part):
+        """Write the heads of empty logs, and the checkpoints of their start."""
+        for arm in part:
+            header = {**values_of(self.config), **self.config.environment, "seed": self.number, "pruning": arm}
+            if arm == "scratch":
+                header["initial_widths"] = self.initial_widths(arm)
+            files.write([self.logs[arm]], runlog.format_header(header))
+        checkpoint.write(self.fresh(part[0]), self.config, self.logs_of(part))
+
     def logs_of(self, part):
         return [self.logs[arm] for arm in part]
 
-    def open(self):
-        """Open new logs, with checkpoints of the start, where the seed does not go on with its own."""
-        if self.logs:
-            return
-        header = {**values_of(self.config), **self.config.environment, "seed": self.number}
-        headers = {path: {**header, "pruning": arm} for arm, path in self.paths.items()}
-        if "scratch" in self.arms:
-            headers[self.paths["scratch"]]["initial_widths"] = self.initial_widths("scratch")
-        heads = {path: runlog.format_header(values) for path, values in headers.items()}
-        self.logs = dict(zip(self.arms, files.create(heads)))
-        for part in self.parts:
-            checkpoint.write(self.fresh(part[0]), self.config, self.logs_of(part))
+    def close_after_the_last(self):
+        self.left -= 1
+        if self.left == 0:
+            for log in self.logs.values():
+                log.close()
 
     def has_begun(self):
         """Whether any log is of the run that goes on."""
@@ -161,9 +179,10 @@ class Seed:
         A checkpoint of the shared epochs is one of all their logs, a later one of its own.
         """
         # Locked from here on, before their checkpoints are read.
-        self.logs = dict(zip(self.arms, files.reopen(list(self.paths.values()))))
-        self.states = {arm: self.checked(path) for arm, path in self.paths.items()
+        self.logs, self.is_open = dict(zip(self.arms, files.reopen(list(self.paths.values())))), True
+        self.states = {arm: self.checked(arm) for arm, path in self.paths.items()
                        if os.path.exists(files.checkpoint_path(path))}
+        self.finished = [arm for arm in self.states if self.is_finished(arm)]
         self.sources = []  # (the arm whose checkpoint says how to go on, the arms that it speaks of)
         for part in self.parts:
             # Of a run that was killed while it wrote them, checkpoints of shared epochs may differ, or be missing yet.
@@ -174,26 +193,40 @@ class Seed:
                 self.sources.append((furthest, part))
             elif there or any(state["epoch"] or state["batches"] for state in self.states.values()):
                 self.sources += [(arm, [arm]) for arm in part]
+        self.sources = [(source, arms) for source, arms in self.sources if source not in self.finished]
         for arm in [source for source, _ in self.sources if source not in self.states]:
             checkpoint.read(self.paths[arm])  # says that it is missing
+        if len(self.finished) == len(self.arms):
+            for log in self.logs.values():
+                log.close()
+
+    def is_finished(self, arm):
+        """Whether the log goes on after the last epoch's checkpoint with the summary."""
+        extent = self.states[arm]["extents"][os.path.basename(self.paths[arm])]
+        return self.states[arm]["epoch"] == self.config.total_epochs and runlog.is_summary(
+            files.rest(self.logs[arm], extent))
 
     def cut(self):
-        """Cut the logs back to the checkpoints, and make these say that it goes on from there."""
+        """Cut the logs back to the checkpoints, and make these say that it goes on from there; finished ones stay."""
+        for arm in self.finished:
+            print(f"{self.paths[arm]}: finished")
         files.cut([(self.logs[arm], self.states[source]["extents"][os.path.basename(self.paths[arm])])
-                    for source, arms in self.sources for arm in arms])
+                   for source, arms in self.sources for arm in arms])
         for source, arms in self.sources:
             logs, run = self.logs_of(arms), self.restored(source)
             note_changes(self.config, self.states[source], logs)
             checkpoint.write(run, self.config, logs)
             print(f"{', '.join(log.name for log in logs)}: goes on after epoch {run.epoch}")
         for part in self.parts:
-            if not any(arm in self.states for arm in part):  # killed before it had one
-                checkpoint.write(self.fresh(part[0]), self.config, self.logs_of(part))
+            if not any(arm in self.states for arm in part):  # killed before it had a checkpoint
+                files.cut([(log, files.NOTHING) for log in self.logs_of(part)])
+                self.begin(part)
 
-    def checked(self, path):
+    def checked(self, arm):
         """What a checkpoint says, without its tensors. Raises UserError where it is not one of this run that can go
         on."""
-        state, config = checkpoint.read(path), self.config
+        path, config = self.paths[arm], self.config
+        state = checkpoint.read(path)
         if (state["environment"].get("started") != config.environment["started"] or state["seed"] != self.number
                 or os.path.basename(path) not in state["extents"]):
             raise UserError(f"{path} and its checkpoint are not of the same run as {config.resume}, so that cannot go "
@@ -201,6 +234,9 @@ class Seed:
         check_unchanged(values_of(config), state["config"], path)
         check_unchanged(*({"data": environment.get("data")} for environment in (config.environment,
                                                                                 state["environment"])), path)
+        if arm == "scratch" and state["widths"] != self.initial_widths(arm):
+            raise UserError(f"{path}: with {config.total_epochs} epochs the other arms end with other widths than this "
+                            "network has, so that this comparison cannot be extended; start it anew")
         checkpoint.restore(self.fresh("none"), state)
         return {name: state[name] for name in ("config", "environment", "extents", "epoch", "batches")}
 
@@ -210,4 +246,4 @@ def note_changes(config, state, logs):
     then = {**state["config"], **state["environment"]}
     now = {**values_of(config), **config.environment}
     files.write(logs, runlog.format_header({name: value for name, value in now.items() if value != then.get(name)
-                                             and name not in ("log_folder", "dataset_folder", "jobs")}))
+                                            and name not in ("log_folder", "dataset_folder", "jobs")}))

@@ -98,6 +98,10 @@ class UserError(Exception):
         super().__init__(" ".join(message.splitlines()))  # a value or an argument that it quotes may have more
 
 
+class Diverged(UserError):
+    """The loss of a run is not finite, which says nothing of other runs."""
+
+
 class Interrupted(Exception):
     """The user or the system has stopped the run; the message is one line that says how it goes on."""
 
@@ -132,8 +136,12 @@ def report_errors(function):
 
 
 def end(status, message):
-    print(f"{os.path.basename(sys.argv[0])}: {message}", file=sys.stderr)
+    say(message)
     sys.exit(status)
+
+
+def say(message):
+    print(f"{os.path.basename(sys.argv[0])}: {message}", file=sys.stderr, flush=True)
 
 
 # ---- constants.py ----
@@ -241,6 +249,8 @@ def resolve(arguments, description, program, default_pruning, arms, recall):
         if values["compare"]:
             raise UserError(f"--compare: {program.prefix}initial_iterations = {values['initial_iterations']} leaves no "
                             f"epoch to prune in; legal: below {program.prefix}total_epochs = {values['total_epochs']}")
+        if values["pruning"] == "scratch":
+            raise UserError("--pruning scratch: this schedule has no round, so there are no final widths to start with")
         values["pruning"] = "none"
     if values["seed"] + values["seeds"] > 2 ** 32:
         raise UserError(f"seeds = {values['seeds']} from seed = {values['seed']} on; legal: up to 4294967295")

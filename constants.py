@@ -27,8 +27,8 @@ compensate = False         # True: a round refits the weights that stay to what 
 
 # ---- the run ----
 seed = 30                  # fixes the first weights, the batches and the random ranking, 0 to 4294967295
-seeds = 1                  # runs with seed, seed + 1, ... of every arm, 1 or more
-jobs = 1                   # runs side by side, which share the processor's threads, 1 or more
+seeds = 1                  # runs with seed, seed + 1, ... of every arm, 1 to 10000
+jobs = 1                   # runs side by side, which share the processor's threads, 1 to 1000
 checkpoint_every = 10      # epochs between two checkpoints, 1 or more; there is one after every round too
 device = "auto"            # "auto", "cpu", "cuda" or "mps"
 precision = "auto"         # "auto", "float32" or "bfloat16": of the products in a training step; "auto": bfloat16 where

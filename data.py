@@ -74,6 +74,8 @@ def load(config, device, mean, std):
         train, test = fetch(config.dataset, config.dataset_folder, {"train": True}, {"train": False})
         (train_images, train_labels), (test_images, test_labels) = map(tensors, (train, test))
         classes = len(train.classes)
+    if config.holdout >= len(train_labels):
+        raise UserError(f"holdout = {config.holdout}; there are {len(train_labels)} training images")
     if config.holdout:
         order = torch.randperm(len(train_labels), generator=torch.Generator().manual_seed(0))
         rest, held = order[config.holdout:], order[:config.holdout]

@@ -17,7 +17,8 @@ import table
 ARMS = {"none": ("#000000", "o"), "contribution": ("#0072B2", "s"), "random": ("#E69F00", "^"),
         "reversed": ("#D55E00", "v"), "magnitude": ("#009E73", "D"), "activation": ("#CC79A7", "P"),
         "taylor": ("#56B4E9", "X"), "apoz": ("#8C6D1F", "p"), "scratch": ("#7F7F7F", "*")}
-SPARE_COLOURS, SPARE_MARKERS = ["#CC79A7", "#009E73", "#56B4E9", "#D55E00"], "DvPX*"  # for further logs of an arm
+# For further logs of an arm, from Tol's muted colours, with other markers than its first.
+SPARE_COLOURS, SPARE_MARKERS = ["#882255", "#44AA99", "#999933", "#332288"], "DvPX*"
 SPLITS = {
     "training": {"linestyle": "solid"},
     "test": {"linestyle": (0, (4, 1.6)), "markerfacecolor": "white"},
@@ -302,6 +303,11 @@ def draw_rounds(logs):
 
 def draw_variants(logs):
     """What a round costs, and test accuracy or loss at the end, an arm or a way of ranking a row."""
+    for name, some in by_dataset(logs).items():
+        count = len(table.experiments(some))
+        if count > 1:
+            raise config.UserError(f"--figure variants: these logs are of {count} experiments on {name}, which differ "
+                                   "in more than arm and way of ranking; give those of one")
     panels = panels_of(logs, 2, 0.9 + 0.28 * max(len(arms_of(some)) for some in by_dataset(logs).values()))
     for some, (lost, end) in panels:
         main = table.measures_of(some[0])[0]

@@ -40,22 +40,23 @@ def checkpoint_path(path):
 
 # ---- logs ----
 
-def create(headers):
-    """New logs, open for writing, of {path: text of its head}; earlier ones are kept beside them, with a number.
+NOTHING = (0, zlib.crc32(b""))  # the extent of an empty log
+
+
+def create(paths):
+    """New, empty logs, open for writing; earlier ones are kept beside them under numbered names.
 
     Raises UserError, before anything has changed, where another process still writes an earlier one.
     """
-    folder = os.path.dirname(next(iter(headers)))
+    folder = os.path.dirname(paths[0])
     os.makedirs(folder, exist_ok=True)
     with turn_in(folder):
-        with held(headers):
-            for path in headers:
+        with held(paths):
+            for path in paths:
                 keep_earlier(path)
-        logs = [open(path, "x", encoding="utf-8", newline="\n") for path in headers]
+        logs = [open(path, "x", encoding="utf-8", newline="\n") for path in paths]
         for log in logs:
             lock(log)
-    for log, header in zip(logs, headers.values()):
-        write([log], header)
     return logs
 
 
@@ -76,6 +77,13 @@ def extent(log):
     with open(log.name, "rb") as file:
         content = file.read()
     return len(content), zlib.crc32(content)
+
+
+def rest(log, extent):
+    """The text of an open log after this extent."""
+    with open(log.name, "rb") as file:
+        file.seek(extent[0])
+        return file.read().decode(errors="replace")
 
 
 def cut(logs):
@@ -161,8 +169,10 @@ def whole_file(path):
 
 
 def keep_earlier(path):
-    """Give a file and what belongs to it the first free number: training_logwithPruning.1.txt."""
+    """Give a file and what belongs to it the first free number: training_logwithPruning.1.txt; an empty file goes."""
     stem, extension = os.path.splitext(path)
+    if belongings(path) == [path] and os.path.getsize(path) == 0:
+        os.remove(path)
     number = 1
     while belongings(f"{stem}.{number}{extension}"):
         number += 1

@@ -2,23 +2,27 @@
 import contextlib
 import multiprocessing
 import sys
+import threading
 from multiprocessing import connection
 
 import torch
 from tqdm import tqdm
 
-from config import Interrupted, UserError, report_errors
+from config import Diverged, Interrupted, UserError, report_errors, say
 
-LOOK = 0.2  # seconds between two looks whether to stop
+LOOK = 0.2      # seconds between two looks whether to stop
 THREADS = torch.get_num_threads()  # of this process, before any are given away
 
 
-class Unit:
-    """name: for people. prepare: called in this process before. work: what is done. after: the units that must have
-    ended."""
+DIVERGED = 3    # the status of a process whose unit has diverged
 
-    def __init__(self, name, prepare, work, after):
-        self.name, self.prepare, self.work, self.after = name, prepare, work, after
+
+class Unit:
+    """name: for people. prepare, ended: called in this process before and after. work: what is done. after: the units
+    that must have ended well."""
+
+    def __init__(self, name, prepare, work, ended, after):
+        self.name, self.prepare, self.work, self.ended, self.after = name, prepare, work, ended, after
 
 
 def divide_threads(jobs, device):
@@ -38,18 +42,42 @@ def work_off(units, jobs, threads, stop):
     """Do all the units, in their order, or with jobs > 1 so many at once, each in a process of its own with so many
     threads.
 
-    stop: a checkpoint.Stop; the processes are told of it. Raises what a unit raises; one in a process of its own says
-    itself, in one line, what ends it, and this process then ends with its status when the others have stopped.
+    stop: a checkpoint.Stop; the processes are told of it. A unit that has diverged is named in one line; the others go
+    on, but for those after it, and the program ends with status 2. Raises what else a unit raises; one in a process of
+    its own says itself, in one line, what ends it, and this process then ends when the others have stopped.
     """
-    if jobs == 1:
-        for unit in units:
+    diverged = one_by_one(units) if jobs == 1 else side_by_side(units, jobs, threads, stop)
+    if diverged:
+        sys.exit(2)
+
+
+def one_by_one(units):
+    """Do the units in this process; returns those that have diverged, and those after them."""
+    diverged = []
+    for unit in units:
+        if any(earlier in diverged for earlier in unit.after):
+            diverged.append(unit)
+        else:
             unit.prepare()
-            unit.work()
-        return
-    waiting, running, failed = list(units), {}, []
+            try:
+                unit.work()
+            except Diverged as error:
+                say(f"{unit.name}: {error}")
+                diverged.append(unit)
+        unit.ended()
+    return diverged
+
+
+def side_by_side(units, jobs, threads, stop):
+    """Do the units in processes; returns those that have diverged, and those after them."""
+    waiting, running, failed, diverged = list(units), {}, [], []
     with tqdm(total=len(units), unit="run", disable=None, leave=False) as bar:
         try:
             while running or (waiting and not failed and not stop.asked):
+                for unit in [unit for unit in waiting if any(earlier in diverged for earlier in unit.after)]:
+                    waiting.remove(unit)
+                    diverged.append(unit)
+                    unit.ended()
                 ready = [unit for unit in waiting if not any(earlier in waiting or earlier in running
                                                              for earlier in unit.after)]
                 if stop.asked or failed:
@@ -61,21 +89,24 @@ def work_off(units, jobs, threads, stop):
                 connection.wait([process.sentinel for process in running.values()], LOOK)
                 for unit in [unit for unit, process in running.items() if not process.is_alive()]:
                     status = running.pop(unit).exitcode
-                    bar.update(status == 0)
-                    failed += [(unit, status)] * (status != 0)
+                    unit.ended()
+                    bar.update(status in (0, DIVERGED))
+                    diverged += [unit] * (status == DIVERGED)
+                    failed += [(unit, status)] * (status not in (0, DIVERGED))
         except KeyboardInterrupt:
             for process in running.values():
                 process.kill()
             raise
         finally:
             tell(running)
-    if stop.asked:
+    if stop.asked and (waiting or failed):
         raise Interrupted(f"interrupted with {len(waiting) + len(failed)} of {len(units)} parts of the work to do; go "
                           "on with --resume and any of the logs")
     for unit, status in failed[:1]:
         if status < 0:
             raise UserError(f"{unit.name}: its process was killed by signal {-status}; go on with --resume and its log")
         sys.exit(status)
+    return diverged
 
 
 def begin(unit, threads, stop):
@@ -87,8 +118,16 @@ def begin(unit, threads, stop):
 
 def work_alone(unit, threads, stop):
     torch.set_num_threads(threads)
+    tqdm.set_lock(threading.RLock())  # of its own: one that is killed may hold a lock of all for ever
     stop.follow_parent()
-    report_errors(unit.work)
+
+    def work():
+        try:
+            unit.work()
+        except Diverged as error:
+            say(f"{unit.name}: {error}")
+            sys.exit(DIVERGED)
+    report_errors(work)
 
 
 def tell(running):

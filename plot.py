@@ -57,8 +57,8 @@ def main():
                 figures.draw(lines)
                 save(stem)
                 continue
-            finished = [log for log in logs if is_finished(log)]
-            complete = complete and finished == logs
+            finished = distinct([log for log in logs if is_finished(log)])
+            complete = complete and len(finished) == len(logs)
             if finished and arguments.table:
                 write_tables(finished, stem)
             elif finished:
@@ -132,6 +132,16 @@ def is_finished(log):
         print(f"plot.py: {log.path} is left out, no finished run of this suite: it has no {lacking[0]}",
               file=sys.stderr)
     return not lacking
+
+
+def distinct(logs):
+    """The logs without those of an arm and a seed that another one has; says which."""
+    first = {}
+    for log in logs:
+        twin = first.setdefault(table.identity(log), log)
+        if twin is not log:
+            print(f"plot.py: {log.path} is left out, of the same arm and seed as {twin.path}", file=sys.stderr)
+    return list(first.values())
 
 
 def write_tables(logs, stem):

@@ -7,6 +7,7 @@ import time
 
 import checkpoint
 import files
+import jobs
 import ranking
 import runlog
 import training
@@ -20,10 +21,10 @@ def rehearse(config, seeds, task):
     Raises UserError where the disk has no room for the run, and for whatever else stands in its way.
     """
     paths, arms = [path for seed in seeds for path in seed.paths.values()], seeds[0].arms
-    pruning, together = ([arm for arm in arms if arm in some] for some in (ranking.CRITERIA, seeds[0].parts[0]))
+    pruning, first = [arm for arm in arms if arm in ranking.CRITERIA], seeds[0].parts[0][0]
     rounds = training.rounds(config) if pruning else range(0)
-    run = seeds[0].fresh("none")
-    shared = min(config.initial_iterations, config.total_epochs) * (len(together) - 1) * (together != ["scratch"])
+    run = seeds[0].fresh(first)
+    shared = min(config.initial_iterations, config.total_epochs) * max(0, len(seeds[0].together) - 1)
     epochs = len(seeds) * (len(arms) * config.total_epochs - shared)
     batches = math.ceil(len(task.data.train) / config.batch_size)
 
@@ -49,15 +50,17 @@ def rehearse(config, seeds, task):
     if needed + size > free:  # a checkpoint is written beside the one that it replaces
         raise UserError(f"{config.log_folder}: the run needs about {megabytes(needed)}, the disk has "
                         f"{megabytes(free)}; free some or give another log_folder")
-    widths = [config.hidden_widths, training.final_widths(config) if rounds else config.hidden_widths]
+    initial = seeds[0].initial_widths(first)
+    widths = [initial, training.final_widths(config) if rounds else initial]
+    at_once = min(config.jobs, jobs.THREADS, len(paths))
     of_seeds = f", with {len(seeds)} seeds each" if len(seeds) > 1 else ""
-    side_by_side = f", {config.jobs} runs at a time" if config.jobs > 1 else ""
+    side_by_side = f", {at_once} runs at a time" if at_once > 1 else ""
     print(f"""dry run: all that the run needs is there; nothing was kept
 data: {config.dataset}, {len(task.data.train)} training and {len(task.data.test)} test images
 arms: {', '.join(arms)}{of_seeds}; {epochs} epochs in all, {len(rounds)} rounds an arm
 rounds after epochs: {listed(rounds)}
 widths: {' => '.join(runlog.format_value('widths', sizes) for sizes in widths)}
-time: about {minutes(seconds / config.jobs)} ({epoch_time:.2g} s an epoch, {round_time:.2g} s a round{side_by_side})
+time: about {minutes(seconds / at_once)} ({epoch_time:.2g} s an epoch, {round_time:.2g} s a round{side_by_side})
 disk: about {megabytes(needed)} in {config.log_folder}, {megabytes(free)} free""")
 
 

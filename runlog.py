@@ -93,6 +93,10 @@ def format_summary(measures):
     return f"Summary: {format_measures(measures)}\n"
 
 
+def is_summary(text):
+    return re.fullmatch(r"Summary: [^\n]+\n", text) is not None
+
+
 def parse_summary(log, measures):
     log.summary.update(parse_measures(measures))
 

@@ -17,7 +17,10 @@ MEASURES = {"accuracy": ["test accuracy", "training accuracy"],
 FREE = {"seed", "seeds", "jobs", "pruning", "compare", "initial_widths", "checkpoint_every", "device", "dataset_folder",
         "log_folder", "started", "python", "torch", "numpy", "machine", "threads", "commit",
         "compensate", "lambda_average", "lambda_max", "ranking_images"}
-HEADER = ["dataset", "total_epochs", "initial_iterations", "increment", "prune_percent", "pruning", "seed"]
+# What the header of a finished run says, and what an earlier version did not say yet.
+HEADER = {"dataset": str, "total_epochs": int, "initial_iterations": int, "increment": int, "prune_percent": float,
+          "pruning": str, "seed": int, "hidden_widths": list}
+ADDED = {"compensate": bool, "lambda_average": float, "lambda_max": float, "ranking_images": int}
 CONTROLS = ["none", "random"]
 
 # half: half the width of the 95 % t-interval, None of a single value. p: of the paired t-test; wilcoxon: of Wilcoxon's
@@ -42,9 +45,17 @@ def measures_of(log):
 def lacks(log):
     """What a table needs and this log does not say; a finished run of this suite says all of it."""
     measures = measures_of(log)
-    return ([name for name in HEADER if not isinstance(log.header.get(name), (int, float, str))]
-            + [name for name in ["neurons", "parameters", *measures] if name not in log.summary]
-            + [measures[0] for entry in log.rounds if measures[0] not in entry.before])
+    return ([name for name, kind in HEADER.items() if not isinstance(log.header.get(name), kind)]
+            + [name for name, kind in ADDED.items() if not isinstance(log.header.get(name, kind()), kind)]
+            + [name for name in ["neurons", "parameters", *measures, "time"] if not is_number(log.summary.get(name))]
+            + [name for entry in log.rounds for side in (entry.before, entry.after) for name in (measures[0], "neurons")
+               if not is_number(side.get(name))]
+            + ["time" for entry in log.epochs if not is_number(entry.measures.get("time"))])
+
+
+def is_number(value):
+    """Whether it is one that can be squared and summed."""
+    return isinstance(value, (int, float)) and abs(value) < 1e150
 
 
 def settings_of(log):
@@ -59,11 +70,12 @@ def words_of(log, arm):
 
 def ways_of(header, arm):
     lambdas, images = (header.get("lambda_average", 1), header.get("lambda_max", 0)), header.get("ranking_images", 0)
+    compensated = arm not in ("none", "scratch") and header.get("compensate", False)
     if arm in ("contribution", "reversed") and lambdas != (1, 0):
-        yield "C_avg : C_max = {:g} : {:g}".format(*lambdas)
-    if arm in ("contribution", "reversed", "activation", "taylor", "apoz") and images:
+        yield "C_avg : C_max = " + " : ".join(f"{value:g}" if is_number(value) else str(value) for value in lambdas)
+    if images and (compensated or arm in ("contribution", "reversed", "activation", "taylor", "apoz")):
         yield f"by {images} images"
-    if arm not in ("none", "scratch") and header.get("compensate"):
+    if compensated:
         yield "compensated"
 
 
@@ -79,8 +91,7 @@ def lost_in_a_round(log):
 
 def percent_removed(log):
     """Of the hidden neurons that the first layer's widths promised, those that are not there at the end."""
-    initial = sum(log.header["hidden_widths"]) if "hidden_widths" in log.header else log.rounds[0].before["neurons"]
-    return 100 * (1 - log.summary["neurons"] / initial)
+    return 100 * (1 - log.summary["neurons"] / sum(log.header["hidden_widths"]))
 
 
 def lost(entry, measure):
@@ -102,7 +113,7 @@ def epochs_to_regain(log, measure):
 
 def estimate(values):
     """The mean of a list, and from two values on half the width of its 95 % t-interval."""
-    half = statistics().t.ppf(0.975, len(values) - 1) * statistics().sem(values) if len(values) > 1 else None
+    half = scipy_stats().t.ppf(0.975, len(values) - 1) * scipy_stats().sem(values) if len(values) > 1 else None
     return Estimate(mean(values), half, len(values))
 
 
@@ -112,22 +123,22 @@ def half_width(values):
     if not freedom:
         return 0.0
     t = T[freedom - 1] if freedom <= len(T) else 1.96 + 2.46 / freedom  # to three digits
-    return t * (sum((value - middle) ** 2 for value in values) / freedom / len(values)) ** 0.5
+    return t * (sum((value - middle) * (value - middle) for value in values) / freedom / len(values)) ** 0.5
 
 
 def difference(runs, control, value):
     """The differences of value(log) to the control arm's run of the same seed; None without such a run."""
-    pairs = [(value(log), value(control[seed])) for seed, log in runs.items() if seed in control]
-    differences = [value - other for value, other in pairs]
-    if not pairs:
+    # Rounded: equal differences of logged numbers may differ in their last bits, and Wilcoxon's test looks for equals.
+    differences = [round(value(log) - value(control[seed]), 9) for seed, log in runs.items() if seed in control]
+    if not differences:
         return None
     testable = len(set(differences)) > 1  # else there is no spread to test against
-    return Difference(*estimate(differences)[:2], len(pairs),
-                      statistics().ttest_rel(*zip(*pairs)).pvalue if testable else None,
-                      statistics().wilcoxon(differences).pvalue if testable and len(pairs) > 5 else None)
+    return Difference(*estimate(differences)[:2], len(differences),
+                      scipy_stats().ttest_1samp(differences, 0).pvalue if testable else None,
+                      scipy_stats().wilcoxon(differences).pvalue if testable and len(differences) > 5 else None)
 
 
-def statistics():
+def scipy_stats():
     try:
         from scipy import stats
     except ImportError:
@@ -142,13 +153,17 @@ def experiments(logs):
     of one arm and one seed."""
     found = {}
     for log in logs:
-        arm = str(log.header["pruning"])
-        arms = found.setdefault((measures_of(log)[0], settings_of(log)), {})
-        runs = arms.setdefault((arm, words_of(log, arm)), {})
-        twin = runs.setdefault(log.header["seed"], log)
+        experiment, key, seed = identity(log)
+        twin = found.setdefault(experiment, {}).setdefault(key, {}).setdefault(seed, log)
         if twin is not log:
             raise UserError(f"{twin.path} and {log.path} are of one arm and one seed; leave one out")
     return {settings: {key: arms[key] for key in sorted(arms, key=place)} for settings, arms in found.items()}
+
+
+def identity(log):
+    """What tells a finished run from others: its experiment, its arm and what that is called, its seed."""
+    arm = log.header["pruning"]
+    return (measures_of(log)[0], settings_of(log)), (arm, words_of(log, arm)), log.header["seed"]
 
 
 def place(key):
@@ -165,21 +180,21 @@ def rows(arms):
         measures = measures_of(logs[0])
         main = measures[0]
         rounds = [log for log in logs if log.rounds]
-        regained = [list(epochs_to_regain(log, main)) for log in rounds]
+        regained = [epochs for log in rounds for epochs in epochs_to_regain(log, main)]
+        known = rounds and all(len(log.epochs) == log.header["total_epochs"] for log in rounds)
         row = {"arm": words, "n": len(logs), "neurons removed (%)": mean(list(map(percent_removed, logs))),
                "parameters": round(mean([log.summary["parameters"] for log in logs])),
                "multiply-adds": round(mean([log.summary["multiply-adds"] for log in logs]))
                if all("multiply-adds" in log.summary for log in logs) else None}
         row.update((name, estimate([log.summary[name] for log in logs])) for name in measures)
         for control in CONTROLS:
-            has = control in controls and arm not in ("none", control)
+            has = control in controls and runs is not controls[control] and arm != "none"
             row[f"minus {runlog.ARM_WORDS[control]}"] = difference(runs, controls[control], at_the_end) if has else None
         row["lost in a round" if "accuracy" in main else "added in a round"] = estimate(
             list(map(lost_in_a_round, rounds))) if rounds else None
-        back = [epochs for epochs in sum(regained, []) if epochs]
-        row["epochs to regain it"] = mean(back) if back else None
-        row["rounds that regain it (%)"] = 100 * len(back) / len(sum(regained, [])) if rounds and any(
-            len(log.epochs) > 1 for log in rounds) else None
+        back = [epochs for epochs in regained if epochs]
+        row["epochs to regain it"] = mean(back) if back and known else None
+        row["rounds that regain it (%)"] = 100 * len(back) / len(regained) if known else None
         row["seconds"] = mean([log.summary["time"] for log in logs])
         yield row
 

@@ -16,7 +16,7 @@ import machine
 import models
 import ranking
 import runlog
-from config import Interrupted, UserError
+from config import Diverged, Interrupted
 
 LOG_EVERY = 10  # batches between two lines of the log
 
@@ -81,7 +81,7 @@ class Run:
 def train(run, task, config, arm, last_epoch, logs, stop):
     """Train up to and including `last_epoch`, with the rounds of the arm and checkpoints; all goes to all of `logs`.
 
-    arm: a name in comparison.ARMS. stop: a checkpoint.Stop. Raises UserError where the loss is not finite, Interrupted
+    arm: a name in comparison.ARMS. stop: a checkpoint.Stop. Raises Diverged where the loss is not finite, Interrupted
     where the run was asked to stop.
     """
     batches, words = math.ceil(len(task.data.train) / config.batch_size), describe_run(run, config, arm)
@@ -167,7 +167,7 @@ def step(run, task, precision, images, labels):
 
 def try_batches(run, task, config):
     """Train on the first batches, two at least and a second's worth; returns the last one's measures and the median of
-    the seconds a batch takes. Raises UserError where the loss is not finite."""
+    the seconds a batch takes. Raises Diverged where the loss is not finite."""
     times, last = [], time.perf_counter()
     order = torch.randperm(len(task.data.train)).to(task.data.train.labels.device)
     for images, labels in task.data.train.batches(config.batch_size, order):
@@ -201,7 +201,7 @@ def write_batches(logs, epoch, names, history, config):
 
 
 def not_finite(epoch, batch, config):
-    return UserError(f"the loss is not finite at epoch {epoch}, batch {batch}; the log keeps what came before; a lower "
+    return Diverged(f"the loss is not finite at epoch {epoch}, batch {batch}; the log keeps what came before; a lower "
                      f"learning_rate may help (now: {config.learning_rate})")
 
 

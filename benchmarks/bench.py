@@ -6,7 +6,6 @@
 On an otherwise idle machine. What is not there (MNIST, torch-pruning) is said in its row.
 """
 import os
-import re
 import sys
 
 import epoch
@@ -17,6 +16,8 @@ import remove
 import side_by_side
 import vae_85m
 import whole
+
+import files
 
 PARTS = [epoch, rank, remove, pruned, vae_85m, growth, whole]
 README = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "README.md")
@@ -32,10 +33,9 @@ def main():
     text = side_by_side.measured(rows)
     print(text)
     with open(README, encoding="utf-8") as file:
-        readme = file.read()
-    marked = re.compile("(<!-- bench -->\n).*(<!-- bench -->)", re.DOTALL)
-    with open(README, "w", encoding="utf-8") as file:
-        file.write(marked.sub(lambda found: f"{found.group(1)}\n{text}\n{found.group(2)}", readme))
+        before, _, after = file.read().split("<!-- bench -->\n")
+    with files.whole_file(README) as file:
+        file.write("<!-- bench -->\n".join([before, f"\n{text}\n", after]).encode())
 
 
 if __name__ == "__main__":

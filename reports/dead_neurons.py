@@ -8,6 +8,7 @@ test set, which decide on active units, are printed too, the largest first.
 import argparse
 import os
 import sys
+from pickle import UnpicklingError
 
 import torch
 
@@ -27,11 +28,14 @@ def main():
     loaded = {}
     for path in arguments.networks:
         header = argparse.Namespace(**runlog.parse_log(os.path.splitext(path)[0] + ".txt").header)
-        header.dataset_folder = arguments.dataset_folder or header.dataset_folder
-        saved = torch.load(path, weights_only=True)
-        vae = "latent" in saved["network"]
-        model = models.VAE(**saved["network"]) if vae else models.build(**saved["network"])
-        model.load_state_dict(saved["weights"])
+        try:
+            header.dataset_folder = arguments.dataset_folder or header.dataset_folder
+            saved = torch.load(path, weights_only=True)
+            vae = "latent" in saved["network"]
+            model = models.VAE(**saved["network"]) if vae else models.build(**saved["network"])
+            model.load_state_dict(saved["weights"])
+        except (AttributeError, EOFError, LookupError, RuntimeError, TypeError, UnpicklingError) as error:
+            raise config.UserError(f"{path}: it or its log is not of this suite, or damaged ({type(error).__name__})")
         if (header.dataset, vae) not in loaded:
             scale = (0, 1) if vae else (header.mean, header.std)
             loaded[header.dataset, vae] = data.load(header, torch.device("cpu"), *scale)

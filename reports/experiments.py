@@ -24,6 +24,7 @@ import comparison  # noqa: E402
 import config  # noqa: E402
 import driver  # noqa: E402
 import files  # noqa: E402
+import runlog  # noqa: E402
 import vae  # noqa: E402
 
 WORK, RESULTS = os.path.join("logs", "experiments"), os.path.join("reports", "results")
@@ -37,7 +38,7 @@ EVERY_ARM = ",".join(comparison.ARMS)
 CRITERIA = ",".join(arm for arm in comparison.ARMS if arm not in ("none", "scratch"))
 SMALL = ["MNIST", "FashionMNIST"]
 PUBLISHED = {"MNIST": "--batch-size 5000 --learning-rate 0.1 --momentum 0", "CIFAR10": "--learning-rate 0.1"}
-INCREMENTS = [24, 18, 12, 10, 7, 6, 4]  # 29, 38, 51, 58, 71, 79 and 94 % of 784-50-30-10's neurons; 8 is in `main`
+INCREMENTS = [24, 18, 12, 10, 7, 6, 5, 4]  # 29, 38, 51, 58, 71, 79, 85 and 94 % of 784-50-30-10; 8 is in `main`
 
 
 def experiments():
@@ -67,8 +68,9 @@ def experiments():
                          f"none --precision {precision}", 600)
     yield classifier("compensated/CIFAR10", f"--dataset CIFAR10 {at_42_percent} --compare contribution,random "
                      "--compensate True", 1200)
-    yield classifier("published/CIFAR10", f"--dataset CIFAR10 {at_42_percent} --compare "
-                     f"none,contribution,random,scratch {PUBLISHED['CIFAR10']}", 2500)
+    for dataset in ("CIFAR10", "CIFAR100"):
+        yield classifier(f"published/{dataset}", f"--dataset {dataset} {at_42_percent} --compare {EVERY_ARM} "
+                         f"{PUBLISHED['CIFAR10']}", 5000)
     for dataset in ("FashionMNIST", "CIFAR10"):
         at_35_percent = f"--dataset {dataset} --total-epochs 30 --initial-iterations 6 --increment 6 --seeds 3 "
         at_35_percent += "--precision bfloat16"
@@ -119,26 +121,19 @@ def main():
             except (config.UserError, SystemExit) as error:  # such as CIFAR-100 without a network
                 tqdm.write(f"{experiment.name}: not run ({error})", file=sys.stderr)
                 complete = False
+            except config.Interrupted:
+                raise config.Interrupted("interrupted; the same command goes on")
             bar.update(experiment.seconds)
     if not complete:
         sys.exit(2)
 
 
-def split(name):
-    """The folder of an experiment's logs and the data set in it: main/MNIST, vae/CIFAR10."""
-    folder, dataset = os.path.split(name)
-    return folder, dataset
-
-
 def run(experiment):
     """Run an experiment in this process, from its beginning or where it was; what it prints goes to a file."""
-    folder, dataset = split(experiment.name)
-    folder = os.path.join(WORK, folder)
+    folder, dataset = os.path.split(os.path.join(WORK, experiment.name))
     begun = sorted(glob.glob(os.path.join(folder, dataset, program_of(experiment).log + "*.checkpoint")))
-    if begun:
-        flags = ["--resume", re.sub(r"checkpoint$", "txt", begun[0])]
-    else:
-        flags = [*JOBS, *experiment.flags.split(), "--log-folder", folder]
+    flags = [*JOBS, *experiment.flags.split()]
+    flags += ["--resume", re.sub(r"checkpoint$", "txt", begun[0])] if begun else ["--log-folder", folder]
     os.makedirs(folder, exist_ok=True)
     with open(os.path.join(folder, dataset + ".out"), "a") as out, contextlib.redirect_stdout(out):
         sys.argv = [experiment.program.__name__ + ".py", *flags]
@@ -151,14 +146,11 @@ def program_of(experiment):
 
 def keep(experiment):
     """Write what the report needs of every log to the results."""
-    folder, dataset = split(experiment.name)
     os.makedirs(os.path.join(RESULTS, experiment.name), exist_ok=True)
-    for path in sorted(glob.glob(os.path.join(WORK, folder, dataset, program_of(experiment).log + "*.txt"))):
-        if re.search(r"\.\d+\.txt$", path):
-            continue
-        with open(path) as log:
-            lines = list(compact(log, folder.startswith("sweep")))
-        with files.whole_file(os.path.join(RESULTS, experiment.name, os.path.basename(path))) as file:
+    for name in log_names(experiment):
+        with open(os.path.join(WORK, experiment.name, name)) as log:
+            lines = list(compact(log, experiment.name.startswith("sweep")))
+        with files.whole_file(os.path.join(RESULTS, experiment.name, name)) as file:
             file.write("".join(lines).encode())
 
 
@@ -179,11 +171,29 @@ def compact(lines, last_epoch_alone):
 
 
 def is_finished(experiment):
-    """Whether the results have a finished log of every arm and seed."""
-    flags = experiment.flags.split()
-    arms = flags[1 + flags.index("--compare" if "--compare" in flags else "--pruning")].split(",")
-    paths = glob.glob(os.path.join(RESULTS, experiment.name, program_of(experiment).log + "*.txt"))
-    return len(paths) == len(arms) * int(flags[flags.index("--seeds") + 1])
+    """Whether the results have a finished log of every arm and seed, by these flags."""
+    paths = [os.path.join(RESULTS, experiment.name, name) for name in log_names(experiment)]
+    if not all(map(os.path.exists, paths)):
+        return False
+    logs, asked = map(runlog.parse_log, paths), flags_of(experiment)
+    return all(log.summary and all(log.header.get(name) == value for name, value in asked.items() if name not in (
+        "jobs", "pruning")) for log in logs)
+
+
+def log_names(experiment):
+    """The names of its logs, of every arm and seed."""
+    flags, constants = flags_of(experiment), config.load_constants()
+    seeds = range(constants["seed"], constants["seed"] + flags["seeds"])
+    return [os.path.basename(files.log_path("", "", arm, program_of(experiment).log, seed if len(seeds) > 1 else None))
+            for arm in flags.get("compare", [flags.get("pruning")]) for seed in seeds]
+
+
+def flags_of(experiment):
+    """{name: value} of an experiment's flags."""
+    program, constants = program_of(experiment), config.load_constants()
+    values = {name: constants.get(program.prefix + name, constants[name]) for name in config.SETTINGS}
+    parser = config.make_parser(values, program, None, None, comparison.ARMS)
+    return vars(parser.parse_args(experiment.flags.split()))
 
 
 if __name__ == "__main__":

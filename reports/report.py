@@ -24,7 +24,7 @@ import runlog  # noqa: E402
 import table  # noqa: E402
 
 RESULTS = os.path.join(ROOT, experiments.RESULTS)
-CLASSIFIED = ["MNIST", "FashionMNIST", "CIFAR10"]
+CLASSIFIED = ["MNIST", "FashionMNIST", "CIFAR10", "CIFAR100"]
 SMALL = experiments.SMALL
 RECONSTRUCTED = ["FashionMNIST", "CIFAR10"]
 SHORT_WORDS = {**runlog.ARM_WORDS, "contribution": "contribution", "random": "random", "scratch": "from scratch"}

@@ -30,7 +30,7 @@ def pytest_terminal_summary(terminalreporter):
     if FAULTS:
         terminalreporter.section("faults")
         for row in [("fault", "tries", "lost", "recovered"), *FAULTS]:
-            terminalreporter.write_line("{:60}{:>8}{:>8}{:>12}".format(*row))
+            terminalreporter.write_line("{:64}{:>8}{:>8}{:>12}".format(*row))
 
 
 @pytest.fixture(autouse=True)

@@ -57,7 +57,7 @@ def log_of(folder, arm, program="driver.py"):
     return files.log_path(os.path.join(str(folder), "logs"), "MNIST", arm, PREFIX[program])
 
 
-def remains(folder, program):
+def remains(folder):
     """All that a run leaves, without the times: {file: what it holds}."""
     found = {}
     where = os.path.join(str(folder), "logs", "MNIST")
@@ -110,7 +110,7 @@ def uninterrupted(whole, small, drive, monkeypatch):
             stop = StopAt(0)
             monkeypatch.setattr(checkpoint, "Stop", stop)
             assert drive(*TINY[program], program=program)[0] == 0
-            whole[program] = remains(small, program), stop.looks
+            whole[program] = remains(small), stop.looks
             shutil.rmtree(str(small / "logs"))
         return whole[program]
     return remains_of
@@ -137,7 +137,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(program, looks, small, driv
         arguments = ["--resume", message.group(1)]
     monkeypatch.setattr(checkpoint, "Stop", StopAt(0))
     assert drive(*arguments, program=program)[0] == 0
-    assert remains(small, program) == expected
+    assert remains(small) == expected
 
 
 @pytest.mark.parametrize("arm", ARMS)
@@ -146,7 +146,7 @@ def test_the_log_of_any_arm_names_the_run(arm, small, drive, monkeypatch, uninte
     monkeypatch.setattr(checkpoint, "Stop", StopAt(130))  # in the second arm
     assert drive(*TINY["driver.py"])[0] == 130
     assert drive("--resume", log_of(small, arm))[0] == 0
-    assert remains(small, "driver.py") == expected
+    assert remains(small) == expected
 
 
 def test_finished_arms_are_not_trained_again(small, drive, monkeypatch, uninterrupted):
@@ -167,7 +167,7 @@ def test_what_a_killed_run_wrote_after_its_checkpoint_is_cut_off(small, drive, u
         with open(log_of(small, arm), "a") as log:
             log.write("Epoch: 7, Batch: 0, Loss: 1.0, Accuracy: 50.0%\nEpoch: 7, Ba")
     assert drive("--resume", log_of(small, "none"))[0] == 0
-    assert remains(small, "driver.py") == expected
+    assert remains(small) == expected
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -179,7 +179,7 @@ def test_a_finished_run_goes_on_with_more_epochs(program, small, drive, uninterr
     assert drive(*shorter, program=program)[0] == 0
     status, _, _ = drive("--resume", log_of(small, "random", program), "--total-epochs", wanted, program=program)
     assert status == 0
-    found = remains(small, program)
+    found = remains(small)
     assert found.keys() >= expected.keys()
     for name in expected:
         if name.endswith(".txt"):
@@ -197,7 +197,7 @@ def test_an_extension_that_was_interrupted_stays_one(small, drive, monkeypatch, 
     assert drive("--resume", log_of(small, "none"), "--total-epochs", "6")[0] == 130
     monkeypatch.setattr(checkpoint, "Stop", StopAt(0))
     assert drive("--resume", log_of(small, "random"))[0] == 0
-    found = remains(small, "driver.py")
+    found = remains(small)
     assert all(found[name] == expected[name] for name in expected if name.endswith(".pt"))
 
 
@@ -220,7 +220,7 @@ def test_a_run_in_a_folder_that_was_moved_goes_on_there(small, drive, monkeypatc
     os.rename(str(small / "elsewhere"), str(small / "logs"))
     monkeypatch.setattr(checkpoint, "Stop", StopAt(0))
     assert drive("--resume", os.path.join("logs", "MNIST", "training_logwithPruning.txt"))[0] == 0
-    found = remains(small, "driver.py")
+    found = remains(small)
     assert found.keys() == expected.keys()
     for name in expected:
         if not name.endswith(".checkpoint"):  # where the flags say "elsewhere"

@@ -2,6 +2,7 @@
 import collections
 import os
 import re
+import sys
 
 import pytest
 import torch
@@ -9,6 +10,8 @@ from test_checkpoint import ARMS, TINY, log_of
 
 import comparison
 import config
+import driver
+import files
 import jobs
 import machine
 import runlog
@@ -177,6 +180,81 @@ def test_seeds_are_the_runs_of_each_seed_and_jobs_change_no_bit(program, small, 
     assert pictures["one"] == pictures["two"] and bool(pictures["one"]) == (program == "vae.py")
     for name in pictures["one"]:
         assert (small / "one" / "MNIST" / name).read_bytes() == (small / "two" / "MNIST" / name).read_bytes()
+
+
+@pytest.mark.parametrize("count", ["1", "2"])
+def test_a_run_that_diverges_is_named_and_the_others_go_on(small, monkeypatch, capfd, count):
+    train_epoch = training.train_epoch
+
+    def diverging(run, task, config, logs, bar, stop):
+        if run.epoch == 4 and "worstPruning-seed30" in logs[0].name:
+            raise training.not_finite(run.epoch, 7, config)
+        train_epoch(run, task, config, logs, bar, stop)
+    monkeypatch.setattr(training, "train_epoch", diverging)
+    monkeypatch.chdir(small)
+    monkeypatch.setattr(sys, "argv", ["driver.py", *TINY["driver.py"][:-1], *SEEDS, "--jobs", count])
+    with pytest.raises(SystemExit) as end:
+        config.run_command(driver.main)
+    assert end.value.code == 2
+    assert re.fullmatch(r"driver.py: random, seed 30: the loss is not finite at epoch 4, batch 7; .*\n",
+                        capfd.readouterr().err)
+    logs = [runlog.parse_log(path) for path in everything(small / "logs") if path.endswith(".txt")]
+    assert sorted((log.header["pruning"], log.header["seed"]) for log in logs if not log.summary) == [("random", 30)]
+    assert len(logs) == 6
+
+
+def test_what_shares_the_epochs_of_a_run_that_diverges_is_not_begun(small, drive):
+    status, _, err = drive(*TINY["driver.py"], "--seeds", "2", "--learning-rate", "1e30")
+    line = r"driver\.py: epochs before the first round, seed \d+: the loss is not finite at epoch 1, batch \d+; .*\n"
+    assert status == 2 and re.fullmatch(f"({line}){{2}}", err)
+
+
+def test_a_seeds_logs_are_closed_with_its_last_run(small, drive, monkeypatch):
+    opened, most, new = set(), [], files.create
+
+    def create(paths):
+        logs = new(paths)
+        opened.update(logs)
+        most.append(sum(not log.closed for log in opened))
+        return logs
+    monkeypatch.setattr(files, "create", create)
+    assert drive(*TINY["driver.py"][:-1], "--compare", "none,scratch", "--seeds", "4")[0] == 0
+    assert most == [2] * 4 and all(log.closed for log in opened)
+    assert drive("--resume", files.log_path(str(small / "logs"), "MNIST", "none", seed=32))[0] == 0
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_finished_runs_are_left_alone_by_a_resume(program, small, drive, monkeypatch):
+    given = [*TINY[program][:-1], *SEEDS]
+    assert drive(*given, program=program)[0] == 0
+    before = {path: open(path, "rb").read() for path in everything(small / "logs")}
+    monkeypatch.setattr(training, "train_epoch", lambda *run: pytest.fail("it was finished"))
+    log = next(path for path in before if path.endswith("30.txt"))
+    status, out, err = drive("--resume", log, program=program)
+    assert (status, err) == (0, "") and out.count(": finished\n") == 6
+    assert {path: open(path, "rb").read() for path in everything(small / "logs")} == before
+
+
+def test_a_comparison_with_a_network_from_scratch_is_not_extended_to_other_widths(small, drive):
+    assert drive(*TINY["driver.py"][:-1], "--compare", "random,scratch")[0] == 0
+    before = {path: open(path, "rb").read() for path in everything(small / "logs")}
+    status, _, err = drive("--resume", log_of(small, "random"), "--total-epochs", "10")
+    assert status == 2 and "end with other widths than this network has" in err and err.count("\n") == 1
+    assert {path: open(path, "rb").read() for path in everything(small / "logs")} == before
+
+
+@pytest.mark.parametrize("flags, message", [
+    (["--ranking-images", "111"], "ranking_images = 111; there are 110 training images"),
+    (["--holdout", "110"], "holdout = 110; there are 110 training images"),
+    (["--pruning", "scratch", "--initial-iterations", "6"], "no round, so there are no final widths to start with")])
+def test_values_that_do_not_fit_the_data_or_the_schedule_are_one_line(small, drive, flags, message):
+    status, _, err = drive(*TINY["driver.py"][:-1], *flags)
+    assert status == 2 and err.count("\n") == 1 and message in err
+
+
+def test_a_dry_run_from_scratch_has_the_small_networks_widths(small, drive):
+    _, out, _ = drive(*TINY["driver.py"][:-1], "--pruning", "scratch", "--dry-run")
+    assert told(out)["widths"] == "8-4 => 8-4" and "out_features=8" in out
 
 
 def test_more_seeds_than_there_are_are_refused(small, drive):

@@ -70,7 +70,7 @@ def test_an_interrupted_experiment_goes_on_where_it_was(run, tmp_path, monkeypat
     with monkeypatch.context() as patched:
         patched.setattr(checkpoint, "Stop", StopAt(60))
         status, _, err = run("main")
-    assert status == 130 and "interrupted after epoch" in err
+    assert status == 130 and "interrupted; the same command goes on" in err
     assert run("main")[0] == 0
     assert without_times(results(tmp_path, "main/MNIST")) == expected
 

@@ -8,6 +8,7 @@ import contextlib
 import ctypes
 import glob
 import importlib
+import itertools
 import multiprocessing
 import os
 import random
@@ -20,19 +21,33 @@ import time
 
 import pytest
 from conftest import FAULTS, ROOT, write_tiny_mnist
-from test_checkpoint import ARMS, PREFIX, TINY, log_of, remains
+from test_checkpoint import TINY, log_of, remains
 
 import checkpoint
 import config
 import files
+import runlog
 
 TRIES = 20
+# {what is run: its arguments}; up to a comma the program.
+COMMANDS = {**TINY, "driver.py, seeds": [*TINY["driver.py"][:-1], "--seeds", "2", "--compare", "scratch,contribution"]}
 ENDLESS = ["--total-epochs", "1000000", "--initial-iterations", "1000000"]
 
 # Processes are forked from one that has torch imported already, and OpenMP's threads not started.
 os.environ["PYTHONPATH"] = os.pathsep.join([ROOT, os.path.join(ROOT, "tests")])
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["driver", "vae", "matplotlib.figure", "torchvision.datasets"])
+
+
+STARTED = []  # the processes of a test
+
+
+@pytest.fixture(autouse=True)
+def nothing_goes_on():
+    """A test that fails leaves no program behind, some of which have no end."""
+    yield
+    while STARTED:
+        STARTED.pop().kill()
 
 
 class Program:
@@ -44,6 +59,7 @@ class Program:
         if os.path.exists(self.err):
             os.remove(self.err)
         self.process.start()
+        STARTED.append(self.process)
         while not os.path.exists(self.err) and self.process.is_alive():  # until the program itself begins
             time.sleep(0.001)
 
@@ -98,18 +114,18 @@ def place(datasets, tmp_path):
 
 @pytest.fixture(scope="module")
 def undisturbed(datasets, tmp_path_factory):
-    """{program: (what a run leaves that nothing disturbs, how long it takes)}, made on demand."""
+    """{command: (what a run leaves that nothing disturbs, how long it takes)}, made on demand."""
     known = {}
 
-    def of(program):
-        if program not in known:
+    def of(command):
+        if command not in known:
             for _ in range(2):  # the first one waits for the imports
                 folder = tmp_path_factory.mktemp("undisturbed")
                 os.symlink(datasets, str(folder / "datasets"))
                 started = time.monotonic()
-                assert Program(folder, *TINY[program], program=program).end()[0] == 0
-            known[program] = remains(folder, program), time.monotonic() - started
-        return known[program]
+                assert start_or_go_on(folder, command).end()[0] == 0
+            known[command] = remains(folder), time.monotonic() - started
+        return known[command]
     return of
 
 
@@ -118,54 +134,62 @@ def count(fault, tries, lost, recovered):
     assert (lost, recovered) == (0, tries)
 
 
-def progress(folder, program="driver.py"):
-    """{arm: how far its checkpoint is}. Fails where a file is there and does not load, or a log is not whole."""
+def progress(folder):
+    """{log: how far its checkpoint is}. Fails where a file is there and does not load, or a log is not whole."""
     found = {}
-    for arm in ARMS:
-        log = log_of(folder, arm, program)
-        if os.path.exists(files.checkpoint_path(log)):
-            state = checkpoint.read(log)
-            assert os.path.getsize(log) >= state["extents"][os.path.basename(log)][0]
-            found[arm] = state["epoch"], state["batches"]
-        if os.path.exists(files.network_path(log)):
-            checkpoint.torch.load(files.network_path(log), weights_only=True)
+    for path in glob.glob(os.path.join(str(folder), "logs", "MNIST", "*.checkpoint")):
+        log = re.sub("checkpoint$", "txt", path)
+        state = checkpoint.read(log)
+        assert os.path.getsize(log) >= state["extents"][os.path.basename(log)][0]
+        found[log] = state["epoch"], state["batches"]
+    for path in glob.glob(os.path.join(str(folder), "logs", "MNIST", "*.pt")):
+        checkpoint.torch.load(path, weights_only=True)
     return found
 
 
-def start_or_go_on(folder, program, **troubles):
+def start_or_go_on(folder, command, **troubles):
     """The process of a run that is new in this folder, or goes on with what the log of a random arm names."""
-    left = glob.glob(os.path.join(str(folder), "logs", "MNIST", PREFIX[program] + "*.checkpoint"))
-    arguments = ["--resume", re.sub("checkpoint$", "txt", random.choice(sorted(left)))] if left else TINY[program]
+    left = sorted(progress(folder))
     if not left:
         shutil.rmtree(str(folder / "logs"), ignore_errors=True)
-    return Program(folder, *arguments, program=program, **troubles)
+    return Program(folder, *(["--resume", random.choice(left)] if left else COMMANDS[command]),
+                   program=command.split(",")[0], **troubles)
 
 
-def disturb(folder, program, undisturbed, disturbed_start, statuses, tries=TRIES):
+def disturb(folder, command, undisturbed, disturbed_start, statuses, tries=TRIES):
     """Disturb a run again and again on its way, begin anew where it ends all the same, and let the last one end.
 
     disturbed_start: () -> the Program. Returns how often it lost something and how often the next start went on.
     """
-    expected, made, lost, recovered, before = undisturbed(program)[0], 0, 0, 0, {}
+    expected, made, lost, recovered, before = undisturbed(command)[0], 0, 0, 0, {}
     while made < tries:
         status, err = disturbed_start().end()
         assert status in (0, *statuses) and "Traceback" not in err, (status, err)
-        try:
-            now = progress(folder, program)
-            lost += any(now.get(arm, (-1, 0)) < then for arm, then in before.items())
-        except (AssertionError, config.UserError, RuntimeError):
-            lost += 1
-            raise
+        recovered += made > recovered  # what came before did not keep this one from its work
+        wait_for_lock(folder)
+        now = progress(folder)
+        lost += any(now.get(arm, (-1, 0)) < then for arm, then in before.items())
         if status:
             made, before = made + 1, now
         else:
-            assert remains(folder, program) == expected
+            assert remains(folder) == expected
             shutil.rmtree(str(folder / "logs"))
             before = {}
-        recovered = made  # every start so far went on, or the assertion above had failed
-    assert start_or_go_on(folder, program).end()[0] == 0
-    assert remains(folder, program) == expected
+    recovered += start_or_go_on(folder, command).end()[0] == 0
+    assert remains(folder) == expected
     return lost, recovered
+
+
+def wait_for_lock(folder, seconds=30):
+    """Wait until no process holds a log any more: those that have lost their parent stop by themselves."""
+    paths, end = glob.glob(os.path.join(str(folder), "logs", "MNIST", "*.txt")), time.monotonic() + seconds
+    while True:
+        try:
+            with files.held(paths):
+                return
+        except config.UserError:
+            assert time.monotonic() < end, "still held"
+            time.sleep(0.01)
 
 
 # ---- killed ----
@@ -188,14 +212,22 @@ def test_killed_at_random_moments(name, program, tries, place, undisturbed):
     count(f"{name} at a random moment, {program}", tries, lost, recovered)
 
 
-@pytest.mark.parametrize("program, tries", [("driver.py", TRIES), ("vae.py", 3)])
-def test_killed_at_an_operation_on_a_file(program, tries, place, undisturbed):
+@pytest.mark.parametrize("command, tries", [("driver.py", TRIES), ("vae.py", 3), ("driver.py, seeds", TRIES)])
+def test_killed_at_an_operation_on_a_file(command, tries, place, undisturbed):
     random.seed(0)
 
     def start():
-        return start_or_go_on(place, program, kill_at=random.randint(1, 25))
-    lost, recovered = disturb(place, program, undisturbed, start, [-signal.SIGKILL], tries)
-    count(f"SIGKILL as a file is opened, renamed or removed, {program}", tries, lost, recovered)
+        return start_or_go_on(place, command, kill_at=random.randint(1, 25))
+    lost, recovered = disturb(place, command, undisturbed, start, [-signal.SIGKILL], tries)
+    count(f"SIGKILL as a file is opened, renamed or removed, {command}", tries, lost, recovered)
+
+
+@pytest.mark.parametrize("kill_at", range(4, 16))
+def test_killed_while_it_begins(kill_at, place, undisturbed):
+    # The logs of all arms are there, the heads or the first checkpoints of some are not.
+    start_or_go_on(place, "driver.py, seeds", kill_at=kill_at).end()
+    assert start_or_go_on(place, "driver.py, seeds").end()[0] == 0
+    assert remains(place) == undisturbed("driver.py, seeds")[0]
 
 
 def test_the_second_ctrl_c_ends_at_once_and_an_ignored_one_never():
@@ -225,34 +257,36 @@ def test_a_full_disk(place, undisturbed):
 
 
 def test_a_log_folder_that_is_removed_meanwhile(place):
-    recovered, tries = 0, 5
+    lost, recovered, tries = 0, 0, 5
     for number in range(tries):
         running = Program(place, *TINY["driver.py"][:-1], *ENDLESS, "--checkpoint-every", str(1 + 99 * (number % 2)))
         wait_for_epoch(log_of(place, "none"))
         os.rename(str(place / "logs"), str(place / f"gone{number}"))
         status, err = running.end()
         assert status == 2 and err.count("\n") == 1 and "training_logwithoutPruning" in err, err
+        log = files.log_path(str(place / f"gone{number}"), "MNIST", "none")
+        lost += os.path.exists(str(place / "logs")) or not runlog.parse_log(log).epochs or not checkpoint.read(log)
         recovered += Program(place, *TINY["driver.py"]).end()[0] == 0
         shutil.rmtree(str(place / "logs"))
-    count("log folder removed meanwhile", tries, 0, recovered)
+    count("log folder removed meanwhile", tries, lost, recovered)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="root's rights are given up as on Linux")
 def test_a_folder_without_permission_to_write(place):
     assert Program(place, *TINY["driver.py"]).end()[0] == 0
     (place / "shut").mkdir()
-    before, recovered = remains(place, "driver.py"), 0
+    before, lost, recovered = remains(place), 0, 0
     tries = [TINY["driver.py"], ["--resume", log_of(place, "contribution")],
              [*TINY["driver.py"], "--log-folder", "shut"], [*TINY["driver.py"], "--log-folder", "shut", "--dry-run"]]
     for arguments in tries:
         allow(place, False)
         status, err = Program(place, *arguments, no_rights=True).end()
         assert status == 2 and err.count("\n") == 1 and "ermission denied" in err, err
-        assert remains(place, "driver.py") == before
+        lost += remains(place) != before
         allow(place, True)
         recovered += Program(place, *arguments, no_rights=True).end()[0] == 0
-        before = remains(place, "driver.py")
-    count("folder that may not be written to", len(tries), 0, recovered)
+        before = remains(place)
+    count("folder that may not be written to", len(tries), lost, recovered)
 
 
 def allow(place, writing):
@@ -275,7 +309,7 @@ def wait_for_epoch(path, number=2, seconds=60):
 # ---- two at once ----
 
 def test_two_runs_at_once_for_one_log(place):
-    tries, recovered = 4, 0
+    tries, lost, recovered = 4, 0, 0
     for number in range(tries):
         log, short = log_of(place, "none"), [*TINY["driver.py"][:-1], "--pruning", "none"]
         running = Program(place, *short, *ENDLESS)
@@ -283,19 +317,21 @@ def test_two_runs_at_once_for_one_log(place):
         second = [["--resume", log], short][number % 2]
         status, err = Program(place, *second).end()
         assert status == 2 and "another run is writing this log" in err and err.count("\n") == 1, err
-        assert running.process.is_alive()
+        epoch = len(runlog.parse_log(log).epochs)
+        wait_for_epoch(log, epoch + 2)
+        lost += not running.process.is_alive()
         running.process.kill()
         running.end()
         # Its lock has gone with it. A run without end cannot go on to its end.
         recovered += Program(place, *short).end()[0] == 0
         assert Program(place, "--resume", log).end()[0] == 0
         shutil.rmtree(str(place / "logs"))
-    count("two runs at once for one log", tries, 0, recovered)
+    count("two runs at once for one log", tries, lost, recovered)
 
 
 def test_a_refused_comparison_leaves_the_arms_that_no_run_writes(place):
     assert Program(place, *TINY["driver.py"]).end()[0] == 0
-    before, single = remains(place, "driver.py"), [*TINY["driver.py"][:-1], "--pruning", "random"]
+    before, single = remains(place), [*TINY["driver.py"][:-1], "--pruning", "random"]
     running = Program(place, *single, *ENDLESS[:2])
     wait_for_epoch(log_of(place, "random"))
     status, err = Program(place, *TINY["driver.py"]).end()
@@ -304,58 +340,29 @@ def test_a_refused_comparison_leaves_the_arms_that_no_run_writes(place):
     assert status == 2 and "worstPruning.txt: another run is writing this log" in err
     running.process.terminate()  # a kill could leave half a checkpoint beside the whole one
     assert running.end()[0] == 130
-    after = remains(place, "driver.py")
+    after = remains(place)
     assert all(after[name] == before[name] for name in before if "worst" not in name)
 
 
 # ---- several at once ----
 
-BESIDE = [*TINY["driver.py"][:-1], "--seeds", "2", "--jobs", "2", "--compare", "scratch,contribution"]
+BESIDE = [*COMMANDS["driver.py, seeds"], "--jobs", "2"]
 
 
-def wait_for_lock(folder, seconds=30):
-    """Wait until no process holds a log any more."""
-    paths, end = glob.glob(os.path.join(str(folder), "logs", "MNIST", "*.txt")), time.monotonic() + seconds
-    while True:
-        try:
-            with files.held(paths):
-                return
-        except config.UserError:
-            assert time.monotonic() < end, "still held"
-            time.sleep(0.01)
-
-
-def how_far(folder):
-    found = {}
-    for path in glob.glob(os.path.join(str(folder), "logs", "MNIST", "*.checkpoint")):
-        state = checkpoint.read(path)
-        found[path] = state["epoch"], state["batches"]
-    return found
-
-
-def test_runs_side_by_side_are_stopped_by_signals_and_with_their_parent(place):
+def test_runs_side_by_side_are_stopped_by_signals_and_with_their_parent(place, undisturbed, monkeypatch):
     random.seed(3)
-    started = time.monotonic()
-    assert Program(place, *BESIDE).end()[0] == 0
-    seconds, expected = time.monotonic() - started, remains(place, "driver.py")
-    shutil.rmtree(str(place / "logs"))
-    before, tries, lost = {}, 9, 0
-    for number in range(tries):
-        begun = sorted(before)
-        running = Program(place, *(["--resume", random.choice(begun)] if begun else BESIDE))
+    monkeypatch.setitem(COMMANDS, "driver.py, side by side", BESIDE)
+    numbers, seconds = itertools.count(), undisturbed("driver.py, side by side")[1]
+
+    def start():
+        running = start_or_go_on(place, "driver.py, side by side")
         time.sleep(random.uniform(0.1, seconds))
         with contextlib.suppress(ProcessLookupError):
-            os.kill(running.process.pid, [signal.SIGKILL, signal.SIGTERM, signal.SIGINT][number % 3])
-        status, err = running.end()
-        assert status in (0, 130, -signal.SIGKILL, -signal.SIGTERM) and "Traceback" not in err, (status, err)
-        wait_for_lock(place)  # processes that lost their parent stop by themselves
-        now = how_far(place)
-        lost += any(now[path] < then for path, then in before.items())
-        before = now
-    arguments = ["--resume", sorted(before)[0]] if before else BESIDE
-    assert Program(place, *arguments).end()[0] == 0
-    assert remains(place, "driver.py") == expected
-    count("SIGKILL, SIGTERM, SIGINT, runs side by side", tries, lost, tries)
+            os.kill(running.process.pid, [signal.SIGKILL, signal.SIGTERM, signal.SIGINT][next(numbers) % 3])
+        return running
+    lost, recovered = disturb(place, "driver.py, side by side", undisturbed, start,
+                              [130, -signal.SIGKILL, -signal.SIGTERM], 9)
+    count("SIGKILL, SIGTERM, SIGINT at a random moment, side by side", 9, lost, recovered)
 
 
 def test_what_ends_a_run_ends_those_beside_it_and_keeps_their_work(place):
@@ -376,26 +383,29 @@ def test_what_ends_a_run_ends_those_beside_it_and_keeps_their_work(place):
 
 def test_a_loss_that_is_not_finite(place):
     assert Program(place, *TINY["driver.py"]).end()[0] == 0
-    before = remains(place, "driver.py")
+    before = remains(place)
     assert Program(place, *TINY["driver.py"], "--learning-rate", "1e30").end()[0] == 2
-    kept = remains(place, "driver.py")
+    kept = remains(place)
     lost = any(kept[re.sub(r"\.(\w+)$", r".1.\1", name)] != what for name, what in before.items())
     status = Program(place, *TINY["driver.py"]).end()[0]
-    count("loss that is not finite", 1, lost, status == 0 and before.items() <= remains(place, "driver.py").items())
+    count("loss that is not finite", 1, lost, status == 0 and before.items() <= remains(place).items())
 
 
 def test_a_data_file_that_is_cut_short(tmp_path):
     write_tiny_mnist(tmp_path / "datasets")
-    files = sorted(glob.glob(str(tmp_path / "datasets" / "MNIST" / "raw" / "*")))
-    recovered = 0
-    for path in files:
+    paths = sorted(glob.glob(str(tmp_path / "datasets" / "MNIST" / "raw" / "*")))
+    assert Program(tmp_path, *TINY["driver.py"][:-1]).end()[0] == 0
+    before, lost, recovered = remains(tmp_path), 0, 0
+    for path in paths:
         with open(path, "rb") as file:
             content = file.read()
         with open(path, "wb") as file:
             file.write(content[:-1])
         status, err = Program(tmp_path, *TINY["driver.py"]).end()
         assert status == 2 and err.count("\n") == 1 and f"{path[len(str(tmp_path)) + 1:]} is damaged; delete it" in err
+        lost += remains(tmp_path) != before
         with open(path, "wb") as file:
             file.write(content)
         recovered += Program(tmp_path, *TINY["driver.py"][:-1]).end()[0] == 0
-    count("data file cut short", len(files), 0, recovered)
+        before = remains(tmp_path)
+    count("data file cut short", len(paths), lost, recovered)

@@ -12,11 +12,19 @@ import files
 LINE = "Epoch: 1, Batch: 0, Loss: 2.5, Accuracy: 11.5%\n"
 
 
+def create(path, text):
+    """A new log that begins so, open."""
+    log, = files.create([path])
+    log.write(text)
+    log.flush()
+    return log
+
+
 def test_earlier_logs_and_networks_are_kept_under_one_number(tmp_path):
     path = files.log_path(str(tmp_path), "MNIST", "contribution")
     assert path == os.path.join(str(tmp_path), "MNIST", "training_logwithPruning.txt")
     for run in range(4):
-        with files.create({path: f"# run = {run}\n"})[0] as log:
+        with create(path, f"# run = {run}\n") as log:
             log.write(LINE)
         if run != 1:  # that one was interrupted before its network was saved
             with open(files.network_path(path), "w") as network:
@@ -31,10 +39,10 @@ def test_earlier_logs_and_networks_are_kept_under_one_number(tmp_path):
 @pytest.mark.parametrize("alone", [".1.pt", ".1_end.png"])
 def test_a_kept_network_or_picture_alone_takes_its_number(tmp_path, alone):
     path = files.log_path(str(tmp_path), "MNIST", "none")
-    files.create({path: "# run = 1\n"})[0].close()
+    create(path, "# run = 1\n").close()
     older = tmp_path / "MNIST" / ("training_logwithoutPruning" + alone)
     older.write_text("an older one")
-    files.create({path: "# run = 2\n"})[0].close()
+    create(path, "# run = 2\n").close()
     assert (tmp_path / "MNIST" / "training_logwithoutPruning.2.txt").read_text() == "# run = 1\n"
     assert older.read_text() == "an older one"
 
@@ -44,10 +52,10 @@ def test_a_seeds_log_is_called_by_it_and_keeps_its_pictures_when_the_log_without
     of_seed = files.log_path(str(tmp_path), "MNIST", "none", "vae_log", 31)
     assert os.path.basename(of_seed) == "vae_logwithoutPruning-seed31.txt"
     for name in (path, of_seed):
-        files.create({name: "# run = 1\n"})[0].close()
+        create(name, "# run = 1\n").close()
         with open(os.path.splitext(name)[0] + "_end.png", "w") as picture:
             picture.write("a picture")
-    files.create({path: "# run = 2\n"})[0].close()
+    create(path, "# run = 2\n").close()
     assert sorted(os.listdir(str(tmp_path / "MNIST"))) == [
         "vae_logwithoutPruning-seed31.txt", "vae_logwithoutPruning-seed31_end.png", "vae_logwithoutPruning.1.txt",
         "vae_logwithoutPruning.1_end.png", "vae_logwithoutPruning.txt"]
@@ -132,19 +140,19 @@ def test_every_arm_has_its_historic_file_name():
 
 def start_run(path, then):
     """A process that makes the log, writes the line "made" and does `then`; its stderr names why it could not."""
-    code = f"import os, sys, files; log = files.create({{{path!r}: ''}})[0]; print('made', flush=True); {then}"
+    code = f"import os, sys, files; log = files.create([{path!r}])[0]; print('made', flush=True); {then}"
     return subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                             stderr=subprocess.PIPE, universal_newlines=True)
 
 
 def test_a_log_that_is_being_written_is_refused_to_another_run(tmp_path):
     path = files.log_path(str(tmp_path), "MNIST", "none")
-    with files.create({path: "# run = 1\n"})[0] as log:
+    with create(path, "# run = 1\n") as log:
         with pytest.raises(config.UserError, match="withoutPruning.txt: another run is writing this log"):
-            files.create({path: "# run = 2\n"})
+            create(path, "# run = 2\n")
         log.write(LINE)
     assert [file.read_text() for file in (tmp_path / "MNIST").iterdir()] == ["# run = 1\n" + LINE]
-    files.create({path: "# run = 3\n"})[0].close()
+    create(path, "# run = 3\n").close()
     assert (tmp_path / "MNIST" / "training_logwithoutPruning.1.txt").read_text() == "# run = 1\n" + LINE
 
 
@@ -162,4 +170,4 @@ def test_a_killed_run_leaves_its_log_free(tmp_path):
     path = files.log_path(str(tmp_path), "MNIST", "none")
     run = start_run(path, "os.kill(os.getpid(), 9)")
     assert run.communicate()[0] == "made\n" and run.returncode == -9
-    files.create({path: ""})[0].close()
+    create(path, "").close()

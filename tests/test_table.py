@@ -1,6 +1,7 @@
 """The table over seeds: its numbers by hand, and what it refuses."""
 import csv
 import os
+import re
 import sys
 
 import pytest
@@ -20,7 +21,8 @@ def log_text(arm, seed, test, **header):
     text += runlog.format_batch(1, 0, {"loss": 0.5, "accuracy": 50.0})
     text += runlog.format_epoch(1, {"test accuracy": 80.0, "time": 8.0})
     if arm != "none":
-        text += runlog.format_round(1, 1, {"test accuracy": 80.0}, {"test accuracy": 80.0 - seed}, 2.0 + seed)
+        text += runlog.format_round(1, 1, {"neurons": 10, "test accuracy": 80.0},
+                                    {"neurons": 8, "test accuracy": 80.0 - seed}, 2.0 + seed)
     for epoch in (2, 3):  # the third seed takes two epochs to come back
         text += runlog.format_epoch(epoch, {"test accuracy": 79.0 if (seed, epoch) == (3, 2) else 80.0, "time": 1.0})
     pruned = arm not in ("none",)
@@ -123,7 +125,7 @@ def test_ways_of_ranking_are_rows_of_one_table_against_the_same_controls(write, 
                     folders.append(str(path))
     _, (table,), _ = run(*folders)
     assert {row["arm"]: row[RANDOM] for row in table} == {
-        WORDS["none"]: "", WORDS["random"]: "", WORDS["random"] + ", compensated": "",
+        WORDS["none"]: "", WORDS["random"]: "", WORDS["random"] + ", compensated": "4.00 ± 0.00",
         WORDS["contribution"]: "2.00 ± 0.00", WORDS["contribution"] + ", compensated": "4.00 ± 0.00",
         WORDS["contribution"] + ", C_avg : C_max = 0.5 : 0.5": "5.00 ± 0.00",
         WORDS["contribution"] + ", by 100 images": "6.00 ± 0.00"}
@@ -204,12 +206,41 @@ def test_runs_of_other_settings_have_a_table_of_their_own(write, run):
         f"holdout {holdout}" for momentum, holdout in ((0.5, 0), (0.9, 5))]
 
 
-def test_two_logs_of_one_arm_and_seed_are_refused(write, run, tmp_path):
+def test_of_two_logs_of_one_arm_and_seed_the_second_is_named_and_left_out(write, run, tmp_path):
     folders = write({"none": (95.0,)})
     (tmp_path / "log.txt").write_text(log_text("none", 1, 80.0))
-    status, tables, err = run(*folders, str(tmp_path / "log.txt"))
-    assert (status, tables, err.count("\n")) == (2, [], 1)
-    assert "log.txt" in err and "withoutPruning.txt" in err and "leave one out" in err
+    status, (table,), err = run(*folders, str(tmp_path / "log.txt"))
+    assert (status, [row["test accuracy"] for row in table], err.count("\n")) == (2, ["95.00"], 1)
+    assert re.search(r"log\.txt is left out, of the same arm and seed as .*withoutPruning\.txt", err)
+
+
+@pytest.mark.parametrize("edit, missing", [
+    (("= 3\n# initial", "= 'six'\n# initial"), "total_epochs"), (("= 2\n# hidden", "= 'x'\n# hidden"), "seed"),
+    (("'MNIST'", "3"), "dataset"), (("# hidden_widths", "# hidden"), "hidden_widths"),
+    (("parameters 99", "parameters nan"), "parameters"),
+    (("# hidden", "# lambda_average = 'a'\n# hidden"), "lambda_average"),
+    (("test accuracy 80%, time 1 s", "test accuracy 80%, time nan s"), "time"),
+    (("99.5%", "1e+200%"), "training accuracy"), (("neurons 10 => 8, ", ""), "neurons")])
+@pytest.mark.parametrize("what", [["--table"], ["--figure", "removed"], ["--figure", "rounds"], ["--figure", "seconds"],
+                                  ["--figure", "variants"]], ids=lambda what: what[-1])
+def test_a_log_with_a_value_of_another_kind_is_left_out(write, drive, tmp_path, monkeypatch, edit, missing, what):
+    monkeypatch.setattr("plot.save", lambda stem: None)
+    text = log_text("random", 2, 80.0)
+    assert edit[0] in text
+    (tmp_path / "log.txt").write_text(text.replace(*edit))
+    status, _, err = drive(*write({"none": (95.0,), "random": (90.0,)})[:1], str(tmp_path / "log.txt"), *what,
+                           program="plot.py")
+    assert status == 2 and err.count("\n") == 1 and err.endswith(f"it has no {missing}\n")
+
+
+def test_equal_differences_are_equal_for_the_tests(write, run):
+    pytest.importorskip("scipy")
+    none = [95.1, 10.3, 3.3, 97.7, 64.4, 0.7]
+    losses = [0.1, -0.1, 0.1, 0.1, 0.1, 0.1]
+    assert len({value - (value - loss) for value, loss in zip(none, losses)}) > 2  # in floating point
+    _, (table,), _ = run(*write({"none": none, "random": [value - loss for value, loss in zip(none, losses)]}))
+    # Six ties of rank 3.5, one of the other sign: of the 2^6 signs 7 have as few, p = 2 * 7 / 64.
+    assert "Wilcoxon 0.22)" in table[1][WITHOUT]
 
 
 @pytest.mark.parametrize("text, missing", [
