@@ -114,8 +114,9 @@ def versus():
                 for what, value in (("end", table.at_the_end), ("lost", table.lost_in_a_round)):
                     if key != "contribution" and own and (what == "end" or next(iter(others.values())).rounds):
                         difference = table.difference(own, others, value)
-                        found[f"{name}/contribution - {key}/{what}"] = cell(difference)
-                        if difference.p is not None:
+                        if difference:
+                            found[f"{name}/contribution - {key}/{what}"] = cell(difference)
+                        if difference and difference.p is not None:
                             found[f"{name}/contribution - {key}/{what}/p"] = probability(difference.p)
     return found
 
@@ -155,8 +156,8 @@ def main_table():
     for arm in runlog.ARM_WORDS:
         cells = [SHORT_WORDS[arm]]
         for dataset, rows in listed.items():
-            row = {short(column): value for column, value in rows[arm].items()}
-            cells += [math(row[column], arm in stars[dataset] and column == "minus random") for column in columns]
+            row = {short(column): value for column, value in rows.get(arm, {}).items()}
+            cells += [math(row.get(column), arm in stars[dataset] and column == "minus random") for column in columns]
         lines.append(cells)
     heads = [(f"{runlog.DATASET_WORDS.get(dataset, dataset)}, {removed(rows)} removed, $n={rows['none']['n']}$", 3)
              for dataset, rows in listed.items()]
@@ -221,18 +222,20 @@ def compensation_table():
             with_it, without = rows.get(f"{arm}, compensated"), rows.get(arm)
             if with_it:
                 lines.append([f"{runlog.DATASET_WORDS.get(dataset, dataset)}, {SHORT_WORDS[arm]}",
-                              *(math(row[column]) for column in ("lost in a round", "test accuracy")
+                              *(math(row and row[column]) for column in ("lost in a round", "test accuracy")
                                 for row in (without, with_it))])
     return tabular([("lost in a round", 2), ("test accuracy at the end", 2)], ["plain", "compensated"] * 2, lines)
 
 
 def ways_table():
     """Other lambdas and fewer images against the usual contribution, a group of columns a data set."""
-    listed = {dataset: rows_of(f"main/{dataset}", f"lambdas/*/{dataset}", f"images/*/{dataset}") for dataset in SMALL}
+    listed = {dataset: rows_of(f"main/{dataset}", f"lambdas/*/{dataset}", f"images/*/{dataset}") for dataset in SMALL
+              if logs_of(f"main/{dataset}")}
     keys = [key for key in next(iter(listed.values())) if key.startswith("contribution")]
     lines = [[key.replace("contribution, ", "").replace("contribution", "$C_{\\mathrm{avg}}$, 60{,}000 images")
               .replace("C_avg : C_max", r"$C_{\mathrm{avg}} : C_{\mathrm{max}}$"),
-              *(math(rows[key][column]) for rows in listed.values() for column in ("lost in a round", "test accuracy"))]
+              *(math(rows.get(key, {}).get(column)) for rows in listed.values() for column in (
+                  "lost in a round", "test accuracy"))]
              for key in keys]
     return tabular([(runlog.DATASET_WORDS.get(dataset, dataset), 2) for dataset in listed],
                    ["lost in a round", "at the end"] * len(listed), lines)
@@ -256,7 +259,7 @@ def sweep_table(dataset):
     """Test accuracy at the end, a criterion a row and a part of the neurons a column."""
     listed = [rows_of(f"sweep/{increment}/{dataset}") for increment in experiments.INCREMENTS
               if logs_of(f"sweep/{increment}/{dataset}")]
-    lines = [[SHORT_WORDS[arm], *(math(rows[arm]["test accuracy"]) for rows in listed)]
+    lines = [[SHORT_WORDS[arm], *(math(rows.get(arm, {}).get("test accuracy")) for rows in listed)]
              for arm in (listed[0] if listed else [])]
     return tabular([], [removed(rows) for rows in listed], lines)
 
@@ -314,7 +317,7 @@ def draw(folder):
 def readme_table():
     """Test accuracy at the end, and what a round loses of it, in Markdown."""
     listed = {dataset: rows_of(f"main/{dataset}") for dataset in CLASSIFIED if logs_of(f"main/{dataset}")}
-    lines = [[runlog.ARM_WORDS[arm], *(table.cell_text(rows[arm][column]) for rows in listed.values()
+    lines = [[runlog.ARM_WORDS[arm], *(table.cell_text(rows.get(arm, {}).get(column)) for rows in listed.values()
                                        for column in ("test accuracy", "lost in a round"))]
              for arm in runlog.ARM_WORDS]
     heads = ["test accuracy (%)", *(text for dataset, rows in listed.items() for text in (

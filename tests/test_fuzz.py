@@ -275,7 +275,7 @@ def wild(draw):
                            max_size=len(batches)))
     width = st.lists(st.integers(1, 999999999) | st.integers(1, 9), min_size=1, max_size=3)
     header = {**HEADER, "seed": draw(st.integers(30, 33)), "pruning": draw(st.sampled_from(list(runlog.ARM_WORDS))),
-              **draw(st.dictionaries(st.sampled_from(list(HEADER)[:4]), LITERALS, max_size=1)),
+              **draw(st.dictionaries(st.sampled_from(list(HEADER)), LITERALS, max_size=1)),
               "hidden_widths": draw(width)}
     lines = log_lines(header, batches, VAE_QUALITY if "KLD" in names else {}, draw(st.tuples(width, width)), epochs)
     return "".join(line for line in lines if draw(st.integers(0, 9))).encode()  # now and then a line is missing
