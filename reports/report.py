@@ -53,9 +53,9 @@ def key_of(arm, runs):
 
 # The name in report.tex, and the results that are compared in one table.
 EXPERIMENTS = {
-    **{f"main/{name}": [f"main/{name}", f"compensated/{name}"] for name in CLASSIFIED},
-    **{f"published/{name}": [f"published/{name}"] for name in CLASSIFIED},
-    **{f"ways/{name}": [f"main/{name}", f"lambdas/*/{name}", f"images/*/{name}"] for name in SMALL},
+    **{f"main/{name}": [f"main*/{name}", f"compensated/{name}"] for name in CLASSIFIED},
+    **{f"published/{name}": [f"published*/{name}"] for name in CLASSIFIED},
+    **{f"ways/{name}": [f"main*/{name}", f"lambdas/*/{name}", f"images/*/{name}"] for name in SMALL},
     **{f"vae/{name}": [f"vae/{name}", f"vae-compensated/{name}"] for name in RECONSTRUCTED},
     **{f"sweep/{increment}/{name}": [f"sweep/{increment}/{name}"] for increment in experiments.INCREMENTS
        for name in SMALL},
@@ -150,7 +150,7 @@ def as_macros(found):
 def main_table():
     """Every arm at the end and in its rounds, a group of columns a data set."""
     columns = ["test accuracy", "minus random", "lost in a round"]
-    listed = {dataset: rows_of(f"main/{dataset}") for dataset in CLASSIFIED if logs_of(f"main/{dataset}")}
+    listed = {dataset: rows_of(f"main*/{dataset}") for dataset in CLASSIFIED if logs_of(f"main*/{dataset}")}
     stars = {dataset: significant(rows) for dataset, rows in listed.items()}
     lines = []
     for arm in runlog.ARM_WORDS:
@@ -204,7 +204,7 @@ def published_table():
     for dataset, (percent, accuracy) in published.items():
         cells = [runlog.DATASET_WORDS.get(dataset, dataset), f"{accuracy:.2f} @ {percent}\\,\\%"]
         for kind in ("published", "main"):
-            row = rows_of(f"{kind}/{dataset}")["contribution"] if logs_of(f"{kind}/{dataset}") else None
+            row = rows_of(f"{kind}*/{dataset}")["contribution"] if logs_of(f"{kind}*/{dataset}") else None
             cells += ["not run", "", ""] if row is None else [
                 f"{row['neurons removed (%)']:.1f}\\,\\%", math(row["training accuracy"]), math(row["test accuracy"])]
         lines.append(cells)
@@ -217,7 +217,7 @@ def compensation_table():
     for dataset in CLASSIFIED:
         if not logs_of(f"compensated/{dataset}"):
             continue
-        rows = rows_of(f"main/{dataset}", f"compensated/{dataset}")
+        rows = rows_of(f"main*/{dataset}", f"compensated/{dataset}")
         for arm in runlog.ARM_WORDS:
             with_it, without = rows.get(f"{arm}, compensated"), rows.get(arm)
             if with_it:
@@ -229,8 +229,8 @@ def compensation_table():
 
 def ways_table():
     """Other lambdas and fewer images against the usual contribution, a group of columns a data set."""
-    listed = {dataset: rows_of(f"main/{dataset}", f"lambdas/*/{dataset}", f"images/*/{dataset}") for dataset in SMALL
-              if logs_of(f"main/{dataset}")}
+    listed = {dataset: rows_of(f"main*/{dataset}", f"lambdas/*/{dataset}", f"images/*/{dataset}") for dataset in SMALL
+              if logs_of(f"main*/{dataset}")}
     keys = [key for key in next(iter(listed.values())) if key.startswith("contribution")]
     lines = [[key.replace("contribution, ", "").replace("contribution", "$C_{\\mathrm{avg}}$, 60{,}000 images")
               .replace("C_avg : C_max", r"$C_{\mathrm{avg}} : C_{\mathrm{max}}$"),
@@ -294,9 +294,9 @@ def draw(folder):
     """The figures of report and README, as PDF and PNG."""
     matplotlib.use("Agg")
     pyplot.rcParams.update({"font.size": 12})
-    main = logs_of(*(f"main/{dataset}" for dataset in CLASSIFIED))
+    main = logs_of(*(f"main*/{dataset}" for dataset in CLASSIFIED))
     wanted = {
-        "removed": (figures.draw_removed, logs_of("sweep", *(f"main/{dataset}" for dataset in SMALL))),
+        "removed": (figures.draw_removed, logs_of("sweep", *(f"main*/{dataset}" for dataset in SMALL))),
         "rounds": (figures.draw_rounds, [log for log in main if log.header["pruning"] in
                                          ("contribution", "random", "reversed", "magnitude", "taylor")]),
         "arms": (figures.draw_variants, main),
@@ -316,7 +316,7 @@ def draw(folder):
 
 def readme_table():
     """Test accuracy at the end, and what a round loses of it, in Markdown."""
-    listed = {dataset: rows_of(f"main/{dataset}") for dataset in CLASSIFIED if logs_of(f"main/{dataset}")}
+    listed = {dataset: rows_of(f"main*/{dataset}") for dataset in CLASSIFIED if logs_of(f"main*/{dataset}")}
     lines = [[runlog.ARM_WORDS[arm], *(table.cell_text(rows.get(arm, {}).get(column)) for rows in listed.values()
                                        for column in ("test accuracy", "lost in a round"))]
              for arm in runlog.ARM_WORDS]
