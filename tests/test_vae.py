@@ -450,13 +450,17 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_its_log(drive, tmp_p
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
-def test_a_full_disk_while_a_picture_is_drawn_is_one_line(drive, tmp_path, few_digits):
+def test_a_full_disk_while_a_picture_is_drawn_is_one_line_and_the_run_goes_on(drive, tmp_path, few_digits):
     (tmp_path / "logs" / "Digits").mkdir(parents=True)
-    (tmp_path / "logs" / "Digits" / "vae_logwithoutPruning_end.png.part").symlink_to("/dev/full")
+    full = tmp_path / "logs" / "Digits" / "vae_logwithoutPruning_end.png.part"
+    full.symlink_to("/dev/full")
     status, _, err = drive(*SHORT)
     assert status == 2 and re.search("vae_logwithoutPruning_end.png: .*No space left on device", one_line(err))
     assert files_in(tmp_path) == files_of("none", moments=[])
-    assert log_of(tmp_path, "none").summary["epochs"] == 1
+    assert log_of(tmp_path, "none").epochs[0].epoch == 1 and not log_of(tmp_path, "none").summary
+    status, _, err = drive("--resume", str(tmp_path / "logs" / "Digits" / "vae_logwithoutPruning.txt"))
+    assert (status, err) == (0, "") and log_of(tmp_path, "none").summary["epochs"] == 1
+    assert files_in(tmp_path) == sorted(files_of("none", moments=["end", "strip"]))
 
 
 # ---- its own process ----
