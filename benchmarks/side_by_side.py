@@ -14,6 +14,8 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import machine  # noqa: E402
 
 REPEATS = 5
+# Those that this machine multiplies in; bfloat16 without instructions for it takes minutes and says nothing.
+PRECISIONS = ["float32", "bfloat16"] if machine.multiplies_bfloat16(torch.device("cpu")) else ["float32"]
 
 # what: is measured; ours, theirs: a value with its unit, as text; ratio: theirs / ours, a number or ""; wanted: its
 # bound, as text.
