@@ -11,6 +11,7 @@ import runlog
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "reports"))
 import experiments  # noqa: E402
+import report  # noqa: E402
 
 TINY = ("--dataset MNIST --device cpu --batch-size 5 --hidden-widths 10-6 --total-epochs 3 --initial-iterations 1 "
         "--increment 1 --seeds 2 --compare none,random --jobs 1")
@@ -97,3 +98,31 @@ def test_every_experiment_is_a_command_that_the_programs_take():
         parser = experiments.config.make_parser(values, program, "", "random", experiments.comparison.ARMS)
         flags = parser.parse_args(experiment.flags.split())
         assert experiments.config.find_dataset(flags.dataset, program.datasets) in experiment.name
+
+
+# ---- the report ----
+
+def read(*path):
+    with open(os.path.join(report.ROOT, *path), encoding="utf-8") as file:
+        return file.read()
+
+
+def test_the_committed_numbers_and_tables_are_what_the_committed_results_give(tmp_path, monkeypatch):
+    pytest.importorskip("scipy")
+    monkeypatch.setattr(sys, "argv", ["report.py", str(tmp_path)])
+    report.main()
+    made = sorted(os.listdir(str(tmp_path)))
+    assert made == sorted(["README.md", *(name for name in os.listdir(os.path.join(report.ROOT, "reports", "generated"))
+                                          if name.endswith(".tex"))])
+    for name in made:
+        committed = read(name) if name == "README.md" else read("reports", "generated", name)
+        assert (tmp_path / name).read_text(encoding="utf-8") == committed, f"{name}: make report makes it anew"
+
+
+def test_the_report_quotes_numbers_and_sources_that_there_are():
+    text = " ".join(read("reports", "report.tex").split())
+    quoted = set(re.findall(r"\\val{([^}]*)}", text))
+    assert len(quoted) > 50 and quoted <= set(re.findall(r"csname val:(.*?)\\endcsname",
+                                                         read("reports", "generated", "numbers.tex")))
+    cited = {key for keys in re.findall(r"\\cite[pt]?(?:\[[^]]*\])*{([^}]*)}", text) for key in keys.split(",")}
+    assert 15 <= len(cited) <= 25 and cited <= set(re.findall(r"@\w+{(.*),", read("reports", "references.bib")))
