@@ -60,7 +60,7 @@ def measure(prepared):
     def rank():
         passes = ranking.Passes(run.model, task.data.train.batches, None)
         ranking.survivors(passes, "contribution", options, settings.prune_percent)
-    return [statistics.median(times) for times in pruned.in_turn(pruned.epoch(prepared), rank)]
+    return [statistics.median(times) for times in side_by_side.in_turn(pruned.epoch(prepared), rank)]
 
 
 def larger_half(values):

@@ -68,12 +68,6 @@ def multiply_adds(prepared):
     return count, count - sum(layer.weight.numel() for layer in model.modules() if isinstance(layer, nn.Linear))
 
 
-def in_turn(*functions):
-    """The seconds of each of the functions, called in turn after a call to warm up: a list a function."""
-    rounds = [[side_by_side.seconds(function) for function in functions] for _ in range(1 + side_by_side.REPEATS)]
-    return list(zip(*rounds[1:]))
-
-
 def rows():
     for case in CASES:
         yield from rows_of(case)
@@ -95,7 +89,7 @@ def rows_of(case):
     prune(after, training.final_widths(before.settings))
     for prepared in (least, of_one_image):
         prune(prepared, itertools.repeat(1))
-    times = in_turn(*map(epoch, (before, after, least, of_one_image)), read)
+    times = side_by_side.in_turn(*map(epoch, (before, after, least, of_one_image)), read)
     was, now, rest, fixed, reading = (case.images / case.timed * statistics.median(some) for some in times)
     gain = statistics.median(earlier / later for earlier, later in zip(*times[:2]))
 

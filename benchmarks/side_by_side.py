@@ -22,17 +22,21 @@ PRECISIONS = ["float32", "bfloat16"] if machine.multiplies_bfloat16(torch.device
 Row = namedtuple("Row", "what ours theirs ratio wanted")
 
 
-def side_by_side(ours, theirs, repeats=REPEATS):
-    """Call both once to warm up, then in turn; returns the median seconds of each and the median of theirs / ours."""
-    ours(), theirs()
-    pairs = [(seconds(ours), seconds(theirs)) for _ in range(repeats)]
-    return (*map(statistics.median, zip(*pairs)), statistics.median(other / own for own, other in pairs))
+def in_turn(*functions):
+    """The seconds of each of the functions, called in turn after a call to warm up: a list a function."""
+    rounds = [[seconds(function) for function in functions] for _ in range(1 + REPEATS)]
+    return list(zip(*rounds[1:]))
 
 
-def compared(what, ours, theirs, wanted):
-    """The row of two functions that are timed side by side."""
-    own, other, ratio = side_by_side(ours, theirs)
-    return Row(what, duration(own), duration(other), ratio, wanted)
+def medians(own, other):
+    """The median seconds of each of two that were timed in turn, and the median of other / own."""
+    return statistics.median(own), statistics.median(other), statistics.median(b / a for a, b in zip(own, other))
+
+
+def compared(what, own, other, wanted):
+    """The row of two that were timed in turn."""
+    *both, ratio = medians(own, other)
+    return Row(what, *map(duration, both), ratio, wanted)
 
 
 def seconds(function):

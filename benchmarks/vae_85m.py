@@ -66,7 +66,7 @@ def rows():
     plain = plain_steps(next(train.batches())[0].contiguous())
     for precision in side_by_side.PRECISIONS:
         prepared.settings.precision = precision
-        own, other, ratio = side_by_side.side_by_side(pruned.epoch(prepared), plain)
+        own, other, ratio = side_by_side.medians(*side_by_side.in_turn(pruned.epoch(prepared), plain))
         yield side_by_side.Row(f"step of the VAE of 85,183,619 parameters, batch {BATCH}, {precision}, against plain "
                                "PyTorch's", *(side_by_side.duration(took / STEPS) for took in (own, other)), ratio, "")
     before = own
