@@ -3,6 +3,7 @@
 A benchmark is a script with a function `rows()` that yields Row's; run alone it prints them as a table.
 """
 import os
+import re
 import statistics
 import sys
 import time
@@ -55,8 +56,9 @@ def duration(value):
 
 def setting():
     """The line above a table: when and on what it was measured."""
-    return (f"{time.strftime('%Y-%m-%d')}, {machine.processor_name()}, {torch.get_num_threads()} threads, "
-            f"torch {torch.__version__}, medians of {REPEATS}")
+    instructions = re.search(r"CPU capability usage: (\w+)", torch.__config__.show()).group(1)
+    return (f"{time.strftime('%Y-%m-%d')}, {machine.processor_name()} ({instructions}), {torch.get_num_threads()} "
+            f"threads, torch {torch.__version__}, medians of {REPEATS}")
 
 
 def table(rows):

@@ -323,13 +323,30 @@ def readme_table():
     heads = ["test accuracy (%)", *(text for dataset, rows in listed.items() for text in (
         f"{runlog.DATASET_WORDS.get(dataset, dataset)}, {rows['random']['neurons removed (%)']:.1f} % removed, "
         f"n = {rows['none']['n']}", "lost in a round"))]
+    return markdown(heads, lines)
+
+
+def readme_vae_table():
+    """The loss of the VAEs at the end, what a round adds to it, and the differences to the controls, in Markdown."""
+    columns = ["n", "neurons removed", "test loss", "added in a round", "minus none", "minus random"]
+    lines = []
+    for dataset in RECONSTRUCTED:
+        for key, row in (rows_of(f"vae/{dataset}") if logs_of(f"vae/{dataset}") else {}).items():
+            row = {short(column): value for column, value in row.items()}
+            lines.append([f"{runlog.DATASET_WORDS.get(dataset, dataset)}, {runlog.ARM_WORDS[key]}",
+                          *(table.cell_text(row.get(column)) for column in columns)])
+    return markdown(["after 30 epochs", "n", "neurons removed (%)", *columns[2:4], "minus without pruning",
+                     "minus randomised"], lines)
+
+
+def markdown(heads, lines):
     return "\n".join(f"| {' | '.join(cells)} |" for cells in [heads, ["---"] * len(heads), *lines])
 
 
-def with_table(readme, text):
-    start, end = "<!-- results -->\n", "<!-- results end -->"
-    before, rest = readme.split(start)
-    return f"{before}{start}\n{text}\n\n{end}{rest.split(end)[1]}"
+def with_table(readme, name, text):
+    """README with a table in place of what is between its two lines `<!-- name -->`."""
+    before, _, after = readme.split(f"<!-- {name} -->\n")
+    return f"<!-- {name} -->\n".join([before, f"\n{text}\n\n", after])
 
 
 def main():
@@ -341,7 +358,7 @@ def main():
     folder = arguments.folder or os.path.join(ROOT, "reports", "generated")
     os.makedirs(folder, exist_ok=True)
     with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as file:
-        readme = with_table(file.read(), readme_table())
+        readme = with_table(with_table(file.read(), "results", readme_table()), "vae results", readme_vae_table())
     texts = {"numbers.tex": as_macros(numbers()), "README.md": readme,
              **{f"table_{name}.tex": make() for name, make in TABLES.items()}}
     if not arguments.folder:
