@@ -5,6 +5,7 @@
 
 Every number of report.tex is one of generated/numbers.tex; one that the results do not have stops LaTeX.
 """
+import functools
 import glob
 import os
 import statistics
@@ -29,13 +30,16 @@ SMALL = experiments.SMALL
 RECONSTRUCTED = ["FashionMNIST", "CIFAR10"]
 SHORT_WORDS = {**runlog.ARM_WORDS, "contribution": "contribution", "random": "random", "scratch": "from scratch"}
 
+parse_log = functools.lru_cache(maxsize=None)(runlog.parse_log)  # every table reads them
+
 
 def logs_of(*names):
     """The logs of experiments, by the beginnings of their names; [] of what was not run."""
     paths = [path for name in names for path in glob.glob(os.path.join(RESULTS, name, "**", "*.txt"), recursive=True)]
-    return [runlog.parse_log(path) for path in sorted(paths)]
+    return [parse_log(path) for path in sorted(paths)]
 
 
+@functools.lru_cache(maxsize=None)  # Wilcoxon's test takes its time
 def rows_of(*names):
     """{what an arm is called in numbers.tex: its row} of the one experiment that these results make together."""
     found = table.experiments(logs_of(*names))
