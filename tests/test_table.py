@@ -241,7 +241,7 @@ def test_equal_differences_are_equal_for_the_tests(write, run):
     _, (table,), _ = run(*write({"none": none, "random": [value - loss for value, loss in zip(none, losses)]}))
     # Six ties of rank 3.5, one of the other sign: of the 2^6 signs 7 have as few, p = 2 * 7 / 64 = 0.22; an older scipy
     # does not know of ties.
-    p = stats.wilcoxon([1, -1, 1, 1, 1, 1]).pvalue
+    p = stats.wilcoxon([-1, 1, -1, -1, -1, -1]).pvalue
     assert f"Wilcoxon {p:.2g})" in table[1][WITHOUT]
 
 
