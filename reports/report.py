@@ -108,20 +108,21 @@ def probability(p):
 
 
 def versus():
-    """Contribution minus every other arm, paired by seed: at the end, and in what a round loses."""
+    """Contribution, plain and compensated, minus every other arm, by seed: at the end, and what a round loses."""
     found = {}
     for name, results in EXPERIMENTS.items():
         for arms in table.experiments(logs_of(*results)).values():
             runs = {key_of(arm, some): some for (arm, _), some in arms.items()}
-            own = runs.get("contribution", {})
-            for key, others in runs.items():
-                for what, value in (("end", table.at_the_end), ("lost", table.lost_in_a_round)):
-                    if key != "contribution" and own and (what == "end" or next(iter(others.values())).rounds):
-                        difference = table.difference(own, others, value)
+            for own in runs.keys() & {"contribution", "contribution, compensated"}:
+                for key, others in runs.items():
+                    for what, value in (("end", table.at_the_end), ("lost", table.lost_in_a_round)):
+                        if key == own or (what == "lost" and not next(iter(others.values())).rounds):
+                            continue
+                        difference = table.difference(runs[own], others, value)
                         if difference:
-                            found[f"{name}/contribution - {key}/{what}"] = cell(difference)
+                            found[f"{name}/{own} - {key}/{what}"] = cell(difference)
                         if difference and difference.p is not None:
-                            found[f"{name}/contribution - {key}/{what}/p"] = probability(difference.p)
+                            found[f"{name}/{own} - {key}/{what}/p"] = probability(difference.p)
     return found
 
 
