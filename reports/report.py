@@ -152,10 +152,10 @@ def as_macros(found):
 
 # ---- tables ----
 
-def main_table():
+def arms_table(kind):
     """Every arm at the end and in its rounds, a group of columns a data set."""
     columns = ["test accuracy", "minus random", "lost in a round"]
-    listed = {dataset: rows_of(f"main*/{dataset}") for dataset in CLASSIFIED if logs_of(f"main*/{dataset}")}
+    listed = {dataset: rows_of(f"{kind}*/{dataset}") for dataset in CLASSIFIED if logs_of(f"{kind}*/{dataset}")}
     stars = {dataset: significant(rows) for dataset, rows in listed.items()}
     lines = []
     for arm in runlog.ARM_WORDS:
@@ -288,7 +288,8 @@ def cost_table():
                    ["before", "after", "time", "parameters", "multiply-adds", "time of rounds"], lines)
 
 
-TABLES = {"main": main_table, "published": published_table, "compensation": compensation_table, "ways": ways_table,
+TABLES = {"main": lambda: arms_table("main"), "published_arms": lambda: arms_table("published"),
+          "published": published_table, "compensation": compensation_table, "ways": ways_table,
           "vae": vae_table, "cost": cost_table,
           **{f"sweep_{dataset}": (lambda dataset=dataset: sweep_table(dataset)) for dataset in SMALL}}
 
