@@ -314,7 +314,8 @@ def draw(folder):
         if logs:
             function(logs)
             for extension, metadata in ((".pdf", {"CreationDate": None}), (".png", {"Software": None})):
-                pyplot.savefig(os.path.join(folder, name + extension), dpi=200, metadata=metadata)
+                pyplot.savefig(os.path.join(folder, name + extension), dpi=200, bbox_inches="tight",
+                               metadata=metadata)
             pyplot.close("all")
 
 
