@@ -73,10 +73,11 @@ def reopen(paths):
 
 
 def extent(log):
-    """How long an open log is, in bytes, and the checksum of these."""
-    with open(log.name, "rb") as file:
+    """How long an open log is, in bytes, and the checksum of these. Raises UserError."""
+    with contextlib.suppress(FileNotFoundError), open(log.name, "rb") as file:
         content = file.read()
-    return len(content), zlib.crc32(content)
+        return len(content), zlib.crc32(content)
+    raise gone(log)
 
 
 def rest(log, extent):
@@ -135,7 +136,11 @@ def check_there(log):
     with contextlib.suppress(OSError):
         if os.path.samestat(os.fstat(log.fileno()), os.stat(log.name)):
             return
-    raise UserError(f"{log.name}: the log of this run has been removed, renamed or replaced meanwhile")
+    raise gone(log)
+
+
+def gone(log):
+    return UserError(f"{log.name}: the log of this run has been removed, renamed or replaced meanwhile")
 
 
 def write(logs, text):

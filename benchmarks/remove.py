@@ -37,8 +37,8 @@ def rows():
         copied, state = copy.deepcopy((network, optimizer))
         return lambda: remove(copied, keeps, state)
 
-    yield side_by_side.Row(f"removal of {PERCENT} %, VAE of 85,183,619 parameters, Adam", *map(median, in_turn(fresh)),
-                           "", "", "< 1 s")
+    took, = map(median, side_by_side.made_in_turn(fresh))
+    yield side_by_side.Row(f"removal of {PERCENT} %, VAE of 85,183,619 parameters, Adam", took, "", "", "< 1 s")
     added, size = json.loads(subprocess.check_output([sys.executable, __file__, "memory"]))
     yield side_by_side.Row("memory that it takes meanwhile, and the model's", f"{added} MB", f"{size} MB", size / added,
                            "> 0.5")
@@ -49,12 +49,6 @@ def rows():
 def remove(network, keeps, optimizer):
     for group, keep in zip(network.groups(), keeps):
         models.remove(group, keep, optimizer)
-
-
-def in_turn(*fresh):
-    """The seconds of what each of these functions makes, in turn, after a round to warm up: a tuple a function."""
-    rounds = [[side_by_side.seconds(make()) for make in fresh] for _ in range(1 + side_by_side.REPEATS)]
-    return zip(*rounds[1:])
 
 
 def median(times):
@@ -106,7 +100,7 @@ def against_torch_pruning(inputs, widths, wanted):
 
     for has_gradients, when in ((False, "no gradients there"), (True, "with a step's gradients, which it slices too")):
         makers = [functools.partial(fresh, side, has_gradients) for side in ("ours", "theirs")]
-        times = list(in_turn(*makers[:len(makers) - len(missing)]))
+        times = side_by_side.made_in_turn(*makers[:len(makers) - len(missing)])
         yield side_by_side.Row(f"removal of {PERCENT} %, {name}, with SGD's momentum, and torch-pruning's with its "
                                f"trace, {when}", *map(median, times), *missing,
                                "" if missing else median_ratio(*times), wanted)

@@ -25,7 +25,12 @@ Row = namedtuple("Row", "what ours theirs ratio wanted")
 
 def in_turn(*functions):
     """The seconds of each of the functions, called in turn after a call to warm up: a list a function."""
-    rounds = [[seconds(function) for function in functions] for _ in range(1 + REPEATS)]
+    return made_in_turn(*(lambda function=function: function for function in functions))
+
+
+def made_in_turn(*makers):
+    """The same of functions that are good for one call: what these makers make, anew for every call."""
+    rounds = [[seconds(make()) for make in makers] for _ in range(1 + REPEATS)]
     return list(zip(*rounds[1:]))
 
 
