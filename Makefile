@@ -12,14 +12,14 @@ demo: .venv/ready
 	$(VENV) plot.py logs/Digits
 
 test: .venv/ready
-	$(VENV) -m pip install --quiet scipy hypothesis torch-pruning==1.6.0
-	$(VENV) -m pytest tests
+	$(VENV) -m pip install --quiet scipy hypothesis pytest-xdist torch-pruning==1.6.0
+	$(VENV) -m pytest -n 2 tests
 
-# The code keeps to what Python 3.7 understands.
+# The code keeps to what Python 3.8 understands.
 lint: .venv/ready
 	$(VENV) -m pip install --quiet ruff vermin
 	$(VENV) -m ruff check .
-	.venv/bin/vermin --target=3.7- --violations --no-tips --eval-annotations *.py benchmarks reports tests
+	.venv/bin/vermin --target=3.8- --violations --no-tips --eval-annotations *.py benchmarks reports tests
 
 bench: .venv/ready
 	$(VENV) -m pip install --quiet torch-pruning==1.6.0

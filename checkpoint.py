@@ -4,6 +4,7 @@ import io
 import os
 import signal
 import zipfile
+import zlib
 from pickle import UnpicklingError
 
 import torch
@@ -66,7 +67,7 @@ def read(log):
     except FileNotFoundError:
         raise UserError(f"{path}: no such file, so there is nothing to go on from; start the run anew")
     except (zipfile.BadZipFile, UnpicklingError, EOFError, LookupError, NotImplementedError, OSError,
-            RuntimeError, SyntaxError, TypeError, ValueError, MemoryError) as error:
+            RuntimeError, SyntaxError, TypeError, ValueError, MemoryError, zlib.error) as error:
         raise UserError(f"{path} is no whole checkpoint ({type(error).__name__}); {anew}")
     if not all(isinstance(state.get(key), kind) for key, kind in KEYS.items()):
         raise UserError(f"{path} is damaged or no checkpoint of this suite; {anew}")

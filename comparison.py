@@ -14,7 +14,7 @@ import ranking
 import rehearsal
 import runlog
 import training
-from config import UserError, check_unchanged, resolve, values_of
+from config import RESULTLESS, UserError, check_unchanged, resolve, values_of
 
 # "none": without pruning; "scratch": a new network of the widths that pruning ends with, trained as long.
 ARMS = ["none", *ranking.CRITERIA, "scratch"]
@@ -112,8 +112,8 @@ class Seed:
             return jobs.Unit(f"{name}, seed {self.number}", self.open, work, self.close_after_the_last, after)
 
         to_do = [arm for arm in self.arms if arm not in self.finished]
-        first = [unit("epochs before the first round", self.train_together, [])
-                 for _ in [arm for arm in to_do if arm in self.together][:1]]
+        shared = any(arm in self.together for arm in to_do)
+        first = [unit("epochs before the first round", self.train_together, [])] if shared else []
         own = [unit(arm, functools.partial(self.train_arm, arm), first if arm in self.together else [])
                for arm in to_do]
         last = [unit("pictures", self.conclude, own)] if self.task.conclude else []
@@ -246,4 +246,4 @@ def note_changes(config, state, logs):
     then = {**state["config"], **state["environment"]}
     now = {**values_of(config), **config.environment}
     files.write(logs, runlog.format_header({name: value for name, value in now.items() if value != then.get(name)
-                                            and name not in ("log_folder", "dataset_folder", "jobs")}))
+                                            and name not in RESULTLESS}))

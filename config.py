@@ -8,6 +8,7 @@ import difflib
 import functools
 import importlib
 import os
+import re
 import signal
 import sys
 from collections import namedtuple
@@ -16,13 +17,14 @@ DATASETS = ["Digits", "MNIST", "FashionMNIST", "CIFAR10", "CIFAR100", "CelebA"] 
 NOTES = {"Digits": " (rendered offline, needs no download)"}
 
 Setting = namedtuple("Setting", "kind legal is_legal meaning")
+COUNT = "1 to 999999999", lambda n: 1 <= n < 10 ** 9  # of epochs; a log's lines hold no longer number
 
 # Every name that constants.py may hold, with its type, its legal values in words and as a test, and its meaning.
 SETTINGS = {
-    "total_epochs": Setting(int, "1 or more", lambda n: n >= 1, "epochs of training in all"),
-    "initial_iterations": Setting(int, "1 or more", lambda n: n >= 1,
+    "total_epochs": Setting(int, *COUNT, "epochs of training in all"),
+    "initial_iterations": Setting(int, *COUNT,
                                   "epochs before the first round; total_epochs or more: no pruning"),
-    "increment": Setting(int, "1 or more", lambda n: n >= 1, "epochs between two rounds"),
+    "increment": Setting(int, *COUNT, "epochs between two rounds"),
     "prune_percent": Setting(float, "above 0 and below 100", lambda x: 0 < x < 100,
                              "percent of a layer's present neurons that a round removes"),
     "lambda_average": Setting(float, "0 or more", lambda x: 0 <= x < float("inf"), "weight of C_avg in the score"),
@@ -36,7 +38,7 @@ SETTINGS = {
     "seeds": Setting(int, "1 to 10000", lambda n: 1 <= n <= 10000, "runs with seed, seed + 1, ... of every arm"),
     "jobs": Setting(int, "1 to 1000", lambda n: 1 <= n <= 1000,
                     "runs side by side, which share the processor's threads"),
-    "checkpoint_every": Setting(int, "1 or more", lambda n: n >= 1,
+    "checkpoint_every": Setting(int, *COUNT,
                                 "epochs between two checkpoints; there is one after every round and at the end too"),
     "device": Setting(str, "auto, cpu, cuda or mps", lambda s: s in ("auto", "cpu", "cuda", "mps"), "where to train"),
     "precision": Setting(str, "auto, float32 or bfloat16", lambda s: s in ("auto", "float32", "bfloat16"),
@@ -49,6 +51,8 @@ SETTINGS = {
                               "where the data sets are or will be downloaded to"),
     "log_folder": Setting(str, "a folder", lambda s: s and "\x00" not in s, "where logs, networks and figures go"),
 }
+
+RESULTLESS = {"checkpoint_every", "dataset_folder", "jobs", "log_folder"}  # they change no result
 
 SCHEDULE = ["total_epochs", "initial_iterations", "increment"]  # each program has these of its own
 
@@ -74,7 +78,7 @@ VAE_TABLE = {
         meaning="filters of each convolution, which halves the image; mirrored in the decoder; written 16-32, - for "
                 "none"),
     "batch_size": CLASSIFIER_TABLE["batch_size"],
-    # Adam's first step is up to 10 times the rate.
+    # Adam's first step divides the rate by 1 - 0.9, which must still be a float32.
     "learning_rate": Setting(float, "above 0, at most 1e37", lambda x: 0 < x <= 1e37, "step size of Adam"),
     "latent": Setting(int, "1 to 8192", lambda n: 1 <= n <= 8192, "dimensions of the latent"),
     "kld_weight": Setting(float, "0 or more", lambda x: 0 <= x < float("inf"), "loss = BCE + kld_weight * KLD"),
@@ -114,6 +118,9 @@ def run_command(main):
     report_errors(main)
 
 
+NO_MEMORY = "out of memory|not enough memory|allocate memory"  # what torch says of a lack of it
+
+
 def report_errors(function):
     """Call it; end with status 2 and one line for what the user can mend, 130 for Ctrl-C or SIGTERM."""
     try:
@@ -128,7 +135,7 @@ def report_errors(function):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         end(1, "the program that read the output has gone")
     except (MemoryError, RuntimeError) as error:
-        if "memory" not in str(error) and type(error) is not MemoryError:
+        if not isinstance(error, MemoryError) and not re.search(NO_MEMORY, str(error)):
             raise
         end(2, "there is not enough memory for this; take a smaller batch_size, hidden_widths or conv_widths")
     except OSError as error:
@@ -271,9 +278,8 @@ def values_of(settings):
 def check_unchanged(values, earlier, log):
     """Raise UserError where values differ from the earlier ones, but for more epochs and what changes no result; "auto"
     may be what it was."""
-    free = ("checkpoint_every", "dataset_folder", "jobs", "log_folder")
     changed = [f"{name} = {value!r}, there {earlier.get(name)!r}" for name, value in values.items()
-               if name not in free and value not in (earlier.get(name), "auto")
+               if name not in RESULTLESS and value not in (earlier.get(name), "auto")
                and not (name == "total_epochs" and value > earlier.get(name, value))]
     if changed:
         raise UserError(f"{log}: a run goes on with its own configuration, and now constants.py, ranking.py or a flag "

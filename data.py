@@ -74,6 +74,9 @@ def load(config, device, mean, std):
         train, test = fetch(config.dataset, config.dataset_folder, {"train": True}, {"train": False})
         (train_images, train_labels), (test_images, test_labels) = map(tensors, (train, test))
         classes = len(train.classes)
+        if train_images.shape[1:] != test_images.shape[1:]:
+            raise UserError(f"{config.dataset}: training images of {listed(train_images)} pixels and test images of "
+                            f"{listed(test_images)} in {config.dataset_folder}; they must have one shape")
     if config.holdout >= len(train_labels):
         raise UserError(f"holdout = {config.holdout}; there are {len(train_labels)} training images")
     if config.holdout:
@@ -86,11 +89,17 @@ def load(config, device, mean, std):
 
 
 def fingerprint(dataset):
-    """Sizes and checksums of both splits, of all labels and a thousand images, as text that tells data sets apart."""
+    """Sizes and checksums of both splits, of all labels and of images at even distances, 2000 at most, as text that
+    tells data sets apart."""
     def of(split):
         sample = split.images[::max(1, len(split) // 1000)].cpu().contiguous().numpy()
         return f"{len(split)} images {zlib.crc32(split.labels.cpu().numpy()):08x} {zlib.crc32(sample):08x}"
     return f"{of(dataset.train)}, {of(dataset.test)}"
+
+
+def listed(images):
+    """Height and width of images (N, height, width, channels) as text."""
+    return " x ".join(map(str, images.shape[1:3]))
 
 
 def tensors(dataset):
@@ -136,10 +145,10 @@ def fetch(name, folder, *options):
             return [kind(folder, download=not number, **some) for number, some in enumerate(options)]
     except Exception as error:  # whatever the network, the disk or torchvision's reader says
         reason = " ".join(str(error).split()) or type(error).__name__
-        files = "its files"
+        wanted = "its files"
         if name == "CelebA":
-            files = ", ".join(checksums(kind)) + " and the unpacked folder img_align_celeba"
-        raise UserError(f"{name} could not be read from or downloaded to {where} ({reason}); put {files} there by "
+            wanted = ", ".join(checksums(kind)) + " and the unpacked folder img_align_celeba"
+        raise UserError(f"{name} could not be read from or downloaded to {where} ({reason}); put {wanted} there by "
                         "hand, or take data set 0, Digits, which needs no network")
 
 

@@ -19,6 +19,7 @@ import training
 def main():
     settings, device = comparison.prepare(config.CLASSIFIER, __doc__.splitlines()[0])
     dataset = data.load(settings, device, settings.mean, settings.std)
+    check_sides(*dataset.train.image_shape, settings.conv_widths)
     network = {"image_shape": dataset.train.image_shape, "conv_widths": settings.conv_widths,
                "hidden_widths": settings.hidden_widths, "classes": dataset.classes}
 
@@ -31,8 +32,15 @@ def main():
     comparison.compare(settings, network, start, task, config.CLASSIFIER.log)
 
 
+def check_sides(channels, height, width, conv_widths):
+    """Raise UserError where nothing would be left of an image that every convolution's pooling halves."""
+    if min(height, width) < 2 ** len(conv_widths):
+        raise config.UserError(f"conv_widths: {len(conv_widths)} convolutions cannot halve an image of {height} x "
+                               f"{width} pixels; take fewer")
+
+
 def classify(model, images, labels):
-    """Mean cross-entropy of a batch, and with it the accuracy in percent."""
+    """Mean cross-entropy of images (B, *image_shape) by labels (B,), and with it the accuracy in percent: scalars."""
     logits = model(images).float()
     loss = functional.cross_entropy(logits, labels)
     return loss, {"loss": loss, "accuracy": 100 * (logits.argmax(1) == labels).float().mean()}

@@ -81,7 +81,7 @@ def side_by_side(units, jobs, threads, stop):
                 ready = [unit for unit in waiting if not any(earlier in waiting or earlier in running
                                                              for earlier in unit.after)]
                 if stop.asked or failed:
-                    tell(running)
+                    ask_to_stop(running)
                 elif ready and len(running) < jobs:
                     waiting.remove(ready[0])
                     running[ready[0]] = begin(ready[0], threads, stop)
@@ -91,18 +91,21 @@ def side_by_side(units, jobs, threads, stop):
                     status = running.pop(unit).exitcode
                     unit.ended()
                     bar.update(status in (0, DIVERGED))
-                    diverged += [unit] * (status == DIVERGED)
-                    failed += [(unit, status)] * (status not in (0, DIVERGED))
+                    if status == DIVERGED:
+                        diverged.append(unit)
+                    elif status:
+                        failed.append((unit, status))
         except KeyboardInterrupt:
             for process in running.values():
                 process.kill()
             raise
         finally:
-            tell(running)
+            ask_to_stop(running)
     if stop.asked and (waiting or failed):
         raise Interrupted(f"interrupted with {len(waiting) + len(failed)} of {len(units)} parts of the work to do; go "
                           "on with --resume and any of the logs")
-    for unit, status in failed[:1]:
+    if failed:
+        unit, status = failed[0]
         if status < 0:
             raise UserError(f"{unit.name}: its process was killed by signal {-status}; go on with --resume and its log")
         sys.exit(status)
@@ -130,10 +133,10 @@ def work_alone(unit, threads, stop):
     report_errors(work)
 
 
-def tell(running):
+def ask_to_stop(running):
     """Ask these processes to stop, each once: the second time ends a process at once."""
     for process in running.values():
-        if not getattr(process, "was_told", False):
-            process.was_told = True
+        if not getattr(process, "was_asked", False):
+            process.was_asked = True
             with contextlib.suppress(ProcessLookupError):
                 process.terminate()

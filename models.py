@@ -87,6 +87,7 @@ class VAE(nn.Module):
         return self.decode(mean + noise * (logvar / 2).exp()), mean, logvar
 
     def encode(self, x):
+        """Images (B, *image_shape) -> mean and log-variance of their latents' posteriors, (B, latent) each."""
         for convolution in self.convolutions:
             x = convolution(x).relu()
         x = x.flatten(1)
@@ -95,6 +96,7 @@ class VAE(nn.Module):
         return self.mean(x), self.logvar(x)
 
     def decode(self, x):
+        """Latents (B, latent) -> logits of the pixels, (B, *image_shape)."""
         for layer in self.decoder[:-1]:
             x = layer(x).relu()
         x = self.decoder[-1](x).unflatten(1, self.inner_shape)

@@ -46,6 +46,7 @@ def main():
         matplotlib.use("Agg")
     complete = True
     for paths in [sum(map(find_logs, arguments.logs), [])] if arguments.logs else find_folders():
+        paths = list(dict.fromkeys(map(os.path.normpath, paths)))  # a log named twice is one log
         kinds = read_logs(paths)
         complete = complete and sum(map(len, kinds.values())) == len(paths)
         for kind, logs in kinds.items():

@@ -94,12 +94,16 @@ def taylor(groups, passes, options):
 
 def mean_over_passes(batches, function):
     """The mean over all passes of a function of the numbers, (B, N) -> (B, N), a tensor (N,) a group."""
-    totals, count = 0, 0
+    totals, count = [], 0
     for blocks in batches:
-        sums = [function(exact(block)).sum(0) for block in blocks]
-        totals = [total + some for total, some in zip(totals, sums)] if count else sums
+        totals = added(totals, [function(exact(block)).sum(0) for block in blocks])
         count += len(blocks[0])
     return [total / count for total in totals]
+
+
+def added(totals, terms):
+    """Totals and one more term of each; [] are no totals yet."""
+    return [total + term for total, term in zip(totals, terms)] if totals else terms
 
 
 CRITERIA = {"contribution": contribution, "random": randomised, "reversed": reversed_contribution,
@@ -117,7 +121,7 @@ class Passes:
     """Forward passes of the training set through a frozen model in evaluation mode, batch by batch.
 
     batches: a function that yields images, as the model takes them, and labels. loss: (model, images, labels) -> the
-    sum of the images' losses. with_moments: whether a pass also gathers what `moments` gives. Batches are not
+    sum of the images' losses. with_moments: whether `activations` also gathers what `moments` gives. Batches are not
     collected: CelebA's activations together would take 8 GB.
     """
 
@@ -136,7 +140,10 @@ class Passes:
                 heard.clear()
                 with contextlib.suppress(Reached):
                     self.model(images)
-                yield self.noted(list(heard))
+                if self.with_moments:
+                    squares, count = self.gathered or ([], 0)
+                    self.gathered = added(squares, [a.T @ a for a in map(exact, heard)]), count + len(heard[0])
+                yield list(heard)
 
     def gradients(self):
         """Yield pairs of the activations of a batch and the gradients of its images' losses by them, one a group.
@@ -149,8 +156,7 @@ class Passes:
                 heard.clear()
                 with torch.enable_grad():
                     gradients = torch.autograd.grad(self.loss(self.model, images, labels), heard)
-                blocks = self.noted([block.detach() for block in heard])
-                yield list(zip(blocks, gradients))
+                yield [(block.detach(), gradient) for block, gradient in zip(heard, gradients)]
 
     @contextlib.contextmanager
     def listening(self, to_the_end):
@@ -170,22 +176,14 @@ class Passes:
             for hook in hooks:
                 hook.remove()
 
-    def noted(self, blocks):
-        """The blocks, once they are among the moments."""
-        if self.with_moments:
-            added = [a.T @ a for a in map(exact, blocks)]
-            sums, count = self.gathered or ([0] * len(blocks), 0)
-            self.gathered = [total + some for total, some in zip(sums, added)], count + len(blocks[0])
-        return blocks
-
     def moments(self):
         """A^T A / F of all F activations A (F, N), float64, a tensor (N, N) a group: of the criterion's own pass where
-        it made one."""
+        it made one without gradients."""
         if self.gathered is None:
             for _ in self.activations():
                 pass
-        sums, count = self.gathered
-        return [total / count for total in sums]
+        squares, count = self.gathered
+        return [total / count for total in squares]
 
 
 class Reached(Exception):

@@ -2,8 +2,11 @@
 import math
 import os
 import shutil
+import statistics
 import tempfile
 import time
+
+import torch
 
 import checkpoint
 import files
@@ -15,7 +18,7 @@ from config import UserError
 
 
 def rehearse(config, seeds, task):
-    """Do some batches, a round and a checkpoint in a temporary folder, and print what the run will take.
+    """Do some batches, a round of every arm and a checkpoint in a temporary folder, and print what the run will take.
 
     seeds: of comparison.Seed. The time is that of the unpruned network throughout, so a pruned run should take less.
     Raises UserError where the disk has no room for the run, and for whatever else stands in its way.
@@ -35,17 +38,19 @@ def rehearse(config, seeds, task):
         folder = os.path.dirname(folder)
     task = task._replace(show=lambda run, arm, moment, path: None)
     with tempfile.TemporaryDirectory(dir=folder) as temporary, open(os.path.join(temporary, "log.txt"), "w") as log:
+        torch.set_num_threads(config.environment["threads"])  # of each run; nothing is forked from here on
         measures, batch_time = training.try_batches(run, task, config)
         test_time, _ = timed(training.evaluate, run.model, task.data.test, task.objective, "test ")
         checkpoint_time, _ = timed(checkpoint.write, run, config, [log])
         checkpoint.save_network(files.network_path(log.name), {}, run.model)
         size = sum(os.path.getsize(entry.path) for entry in os.scandir(temporary))
-        round_time = timed(training.prune, run, task, config, pruning[0], [log])[0] if rounds else 0
+        round_times = [timed(training.prune, run, task, config, arm, [log])[0] for arm in pruning if rounds]
     line = runlog.format_batch(config.total_epochs, batches, measures)
     size += config.total_epochs * (1 + math.ceil(batches / training.LOG_EVERY)) * len(line)
 
     epoch_time = batches * batch_time + test_time
-    seconds = epochs * epoch_time + len(seeds) * len(pruning) * len(rounds) * (round_time + checkpoint_time)
+    seconds = epochs * epoch_time + len(seeds) * len(rounds) * sum(took + checkpoint_time for took in round_times)
+    round_time = statistics.mean(round_times or [0])
     needed, free = size * len(paths), shutil.disk_usage(folder).free
     if needed + size > free:  # a checkpoint is written beside the one that it replaces
         raise UserError(f"{config.log_folder}: the run needs about {megabytes(needed)}, the disk has "

@@ -8,26 +8,27 @@ import io
 from collections import namedtuple
 
 import runlog
-from config import UserError
+from config import RESULTLESS, UserError
 
 # What a table shows of a finished run, by a measure of its batch lines; the arms are compared by the first.
 MEASURES = {"accuracy": ["test accuracy", "training accuracy"],
             "BCE": ["test loss", "training loss", "test BCE", "test KLD", "test PSNR", "active units"]}
 # What may differ between the runs of one experiment; everything else that a header says must be the same.
-FREE = {"seed", "seeds", "jobs", "pruning", "compare", "initial_widths", "checkpoint_every", "device", "dataset_folder",
-        "log_folder", "started", "python", "torch", "numpy", "machine", "threads", "commit",
-        "compensate", "lambda_average", "lambda_max", "ranking_images"}
+FREE = RESULTLESS | {"seed", "seeds", "pruning", "compare", "initial_widths", "device", "started", "python", "torch",
+                     "numpy", "machine", "threads", "commit", "compensate", "lambda_average", "lambda_max",
+                     "ranking_images"}
 # What the header of a finished run says, and what an earlier version did not say yet.
 HEADER = {"dataset": str, "total_epochs": int, "initial_iterations": int, "increment": int, "prune_percent": float,
           "pruning": str, "seed": int, "hidden_widths": list}
 ADDED = {"compensate": bool, "lambda_average": float, "lambda_max": float, "ranking_images": int}
 CONTROLS = ["none", "random"]
 
-# half: half the width of the 95 % t-interval, None of a single value. p: of the paired t-test; wilcoxon: of Wilcoxon's
-# signed-rank test, from 6 pairs on; None where there is nothing to test.
-# T: the 97.5 % quantiles of Student's t with 1 to 30 degrees of freedom, for figures, which do without scipy.
+# The 97.5 % quantiles of Student's t with 1 to 30 degrees of freedom, for figures, which do without scipy.
 T = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
      2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042]
+
+# half: half the width of the 95 % t-interval, None of a single value. p: of the paired t-test; wilcoxon: of Wilcoxon's
+# signed-rank test, from 6 pairs on; None where there is nothing to test.
 Estimate = namedtuple("Estimate", "mean half n")
 Difference = namedtuple("Difference", "mean half n p wilcoxon")
 
@@ -73,7 +74,7 @@ def ways_of(header, arm):
     compensated = arm not in ("none", "scratch") and header.get("compensate", False)
     if arm in ("contribution", "reversed") and lambdas != (1, 0):
         yield "C_avg : C_max = " + " : ".join(f"{value:g}" if is_number(value) else str(value) for value in lambdas)
-    if images and (compensated or arm in ("contribution", "reversed", "activation", "taylor", "apoz")):
+    if images and (compensated or arm not in ("none", "scratch", "random", "magnitude")):  # the others look at images
         yield f"by {images} images"
     if compensated:
         yield "compensated"

@@ -108,8 +108,8 @@ def rows_of(case):
     work = (work if convolutions else "first and last layer {:.0%}").format(max(0, rest - fixed - reading) / was)
     verdict = "" if gain > 1.05 else "fewer neurons do not mean less time here; "
     yield side_by_side.Row(
-        f"{case.name}: {verdict}with 1 neuron a hidden layer there would be left of the epoch before {rest / was:.0%}, "
-        f"which no pruning saves: what {steps * case.images // case.timed:,} steps of 1 image take {fixed / was:.0%}, "
+        f"{case.name}: {verdict}an epoch with 1 neuron a hidden layer, which no pruning saves, against the one before: "
+        f"{rest / was:.0%}; of it what {steps * case.images // case.timed:,} steps of 1 image take {fixed / was:.0%}, "
         f"reading images {reading / was:.0%}, {work}",
         side_by_side.duration(rest), side_by_side.duration(was), was / rest, "")
 

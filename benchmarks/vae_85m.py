@@ -1,11 +1,10 @@
-"""The published VAE, 85,183,619 parameters, on random images: a training step against plain PyTorch's, rounds, memory.
+"""The published VAE, 85,183,619 parameters, on random images: a step against plain PyTorch's, and after rounds.
 
     python benchmarks/vae_85m.py
 
 Both sides take their steps in turn, ours in float32 and, where the processor has instructions for it, in bfloat16; ours
 also reads uint8 images, logs and evaluates one image. Under two minutes and 5 GB on 2 cores.
 """
-import resource
 import statistics
 
 import side_by_side  # puts the suite's folder on the path
@@ -80,9 +79,6 @@ def rows():
     yield side_by_side.Row(f"a step of it after {ROUNDS} rounds, {widths}, {precision}, and before; the median removal "
                            f"took {side_by_side.duration(statistics.median(removals))}",
                            *(side_by_side.duration(took / STEPS) for took in (after, before)), before / after, "")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    yield side_by_side.Row("most memory of this process so far, with both networks and their Adam", f"{peak:.1f} GB",
-                           "", "", "")
 
 
 if __name__ == "__main__":

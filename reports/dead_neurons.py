@@ -25,7 +25,7 @@ def main():
     parser.add_argument("networks", nargs="+", help=".pt files of driver.py and vae.py")
     parser.add_argument("--dataset-folder", help="where the data sets are (now: as in the log)")
     arguments = parser.parse_args()
-    loaded = {}
+    data_set, loaded_as = None, None
     for path in arguments.networks:
         header = argparse.Namespace(**runlog.parse_log(os.path.splitext(path)[0] + ".txt").header)
         try:
@@ -34,12 +34,13 @@ def main():
             vae = "latent" in saved["network"]
             model = models.VAE(**saved["network"]) if vae else models.build(**saved["network"])
             model.load_state_dict(saved["weights"])
+            scale = (0, 1) if vae else (header.mean, header.std)
+            load_as = header.dataset, header.dataset_folder, header.holdout, *scale
         except (AttributeError, EOFError, LookupError, RuntimeError, TypeError, UnpicklingError) as error:
             raise config.UserError(f"{path}: it or its log is not of this suite, or damaged ({type(error).__name__})")
-        if (header.dataset, vae) not in loaded:
-            scale = (0, 1) if vae else (header.mean, header.std)
-            loaded[header.dataset, vae] = data.load(header, torch.device("cpu"), *scale)
-        print(f"{path}: {describe(model, loaded[header.dataset, vae], vae)}", flush=True)
+        if load_as != loaded_as:
+            data_set, loaded_as = data.load(header, torch.device("cpu"), *scale), load_as
+        print(f"{path}: {describe(model, data_set, vae)}", flush=True)
 
 
 @torch.no_grad()

@@ -150,7 +150,7 @@ def keep(experiment):
     """Write what the report needs of every log to the results."""
     os.makedirs(os.path.join(RESULTS, experiment.name), exist_ok=True)
     for name in log_names(experiment):
-        with open(os.path.join(WORK, experiment.name, name)) as log:
+        with open(os.path.join(WORK, experiment.name, name), encoding="utf-8") as log:
             lines = list(compact(log, experiment.name.startswith("sweep")))
         with files.whole_file(os.path.join(RESULTS, experiment.name, name)) as file:
             file.write("".join(lines).encode())

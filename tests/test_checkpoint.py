@@ -486,7 +486,8 @@ def flip(content, place):
 @pytest.mark.parametrize("damage", [
     lambda content: b"", lambda content: content[:1], lambda content: content[:-1],
     lambda content: content[:len(content) // 2], lambda content: content[1:], lambda content: b"a text\n" * 100,
-    lambda content: b"\0" * len(content), lambda content: content[:5000] + content[5100:]])
+    lambda content: b"\0" * len(content), lambda content: content[:5000] + content[5100:],
+    lambda content: re.sub(b"(PK\1\2.{6})\0", b"\\1\x08", content, flags=re.S)])  # "stored" becomes "deflated"
 def test_a_damaged_checkpoint_is_refused(refused, interrupted, damage):
     path = files.checkpoint_path(log_of(interrupted, "contribution"))
     with open(path, "rb") as file:

@@ -64,7 +64,7 @@ def test_a_dry_run_makes_no_folder_and_shortens_long_lists(small, drive):
     assert told(out)["rounds after epochs"] == "3, 5, 7, ..., 99999"
 
 
-def test_a_dry_run_does_two_batches_and_a_round(small, drive, monkeypatch):
+def test_a_dry_run_does_two_batches_and_a_round_of_every_arm(small, drive, monkeypatch):
     calls = collections.Counter()
 
     def counted(name):
@@ -77,7 +77,7 @@ def test_a_dry_run_does_two_batches_and_a_round(small, drive, monkeypatch):
     for name in ("step", "prune", "train_epoch"):
         counted(name)
     assert drive(*TINY["driver.py"], "--batch-size", "60", "--dry-run")[0] == 0
-    assert calls == {"step": 2, "prune": 1}
+    assert calls == {"step": 2, "prune": 2}
 
 
 def test_a_dry_run_without_pruning_has_no_round(small, drive):

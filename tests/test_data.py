@@ -185,6 +185,13 @@ def test_own_data_in_mnists_layout_passes_beside_published_files(tmp_path, write
     assert (len(loaded.train), len(loaded.test)) == (31, 20)
 
 
+def test_own_images_of_two_shapes_are_named(tmp_path, tiny_mnist):
+    tiny_mnist(tmp_path)
+    for file, values in zip(IDX_FILES[2:], random_images(20, 8, 9)):
+        write_idx(os.path.join(str(tmp_path), "MNIST", "raw", file), values)
+    assert "training images of 28 x 28 pixels and test images of 8 x 9" in refusal(tmp_path, "MNIST")
+
+
 def test_the_published_idx_files_are_torchvisions_and_of_their_length():
     lengths = [16 + 60000 * 28 * 28, 8 + 60000, 16 + 10000 * 28 * 28, 8 + 10000]  # a header, then a byte a value
     assert [data.IDX_BYTES[file] for file in IDX_FILES] == lengths

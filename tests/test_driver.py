@@ -223,12 +223,21 @@ def test_too_little_memory_is_one_line(drive, monkeypatch, error):
     assert status == 2 and "memory" in one_line(err) and "batch_size" in err
 
 
-def test_another_runtime_error_is_no_users_mistake(drive, monkeypatch):
+@pytest.mark.parametrize("message", ["shapes do not match", "elements refer to a single memory location"])
+def test_another_runtime_error_is_no_users_mistake(drive, monkeypatch, message):
     def fail(*arguments):
-        raise RuntimeError("shapes do not match")
+        raise RuntimeError(message)
     monkeypatch.setattr(data, "load", fail)
-    with pytest.raises(RuntimeError, match="shapes"):
+    with pytest.raises(RuntimeError, match=message):
         drive("--dataset", "0")
+
+
+def test_images_that_are_too_small_for_their_convolutions_are_named(drive, tmp_path, tiny_mnist):
+    tiny_mnist(tmp_path / "datasets")
+    status, _, err = drive(*TINY, "--conv-widths", "2-2-2-2", "--total-epochs", "1")
+    assert status == 0, err
+    with pytest.raises(config.UserError, match="4 convolutions cannot halve an image of 15 x 28 pixels"):
+        driver.check_sides(1, 15, 28, [2, 2, 2, 2])
 
 
 def test_a_bad_flag_stops_the_run_before_it_reads_anything(drive, monkeypatch):

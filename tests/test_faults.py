@@ -20,7 +20,7 @@ import sys
 import time
 
 import pytest
-from conftest import FAULTS, ROOT, write_tiny_mnist
+from conftest import ROOT, write_tiny_mnist
 from test_checkpoint import TINY, log_of, remains
 
 import checkpoint
@@ -129,9 +129,13 @@ def undisturbed(datasets, tmp_path_factory):
     return of
 
 
-def count(fault, tries, lost, recovered):
-    FAULTS.append((fault, tries, lost, recovered))
-    assert (lost, recovered) == (0, tries)
+@pytest.fixture
+def count(record_property):
+    """Put a fault's counts into the table after the tests; nothing may be lost, every try must recover."""
+    def check(fault, tries, lost, recovered):
+        record_property("fault", (fault, tries, lost, recovered))
+        assert (lost, recovered) == (0, tries)
+    return check
 
 
 def progress(folder):
@@ -197,7 +201,7 @@ def wait_for_lock(folder, seconds=30):
 @pytest.mark.parametrize("name, program, tries", [
     ("SIGKILL", "driver.py", TRIES), ("SIGKILL", "vae.py", 2),
     ("SIGINT", "driver.py", 5), ("SIGTERM", "driver.py", 5)])
-def test_killed_at_random_moments(name, program, tries, place, undisturbed):
+def test_killed_at_random_moments(name, program, tries, place, undisturbed, count):
     random.seed(name)
     seconds = undisturbed(program)[1]
 
@@ -213,7 +217,7 @@ def test_killed_at_random_moments(name, program, tries, place, undisturbed):
 
 
 @pytest.mark.parametrize("command, tries", [("driver.py", TRIES), ("vae.py", 3), ("driver.py, seeds", TRIES)])
-def test_killed_at_an_operation_on_a_file(command, tries, place, undisturbed):
+def test_killed_at_an_operation_on_a_file(command, tries, place, undisturbed, count):
     random.seed(0)
 
     def start():
@@ -246,7 +250,7 @@ def test_the_second_ctrl_c_ends_at_once_and_an_ignored_one_never():
 
 # ---- the disk ----
 
-def test_a_full_disk(place, undisturbed):
+def test_a_full_disk(place, undisturbed, count):
     random.seed(1)
     limits = iter([400, 1500, 5000, 20000, 36000, 60000, *(random.randint(400, 70000) for _ in range(TRIES))])
 
@@ -256,7 +260,7 @@ def test_a_full_disk(place, undisturbed):
     count("no space left on the disk", 10, lost, recovered)
 
 
-def test_a_log_folder_that_is_removed_meanwhile(place):
+def test_a_log_folder_that_is_removed_meanwhile(place, count):
     lost, recovered, tries = 0, 0, 5
     for number in range(tries):
         running = Program(place, *TINY["driver.py"][:-1], *ENDLESS, "--checkpoint-every", str(1 + 99 * (number % 2)))
@@ -272,7 +276,7 @@ def test_a_log_folder_that_is_removed_meanwhile(place):
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="root's rights are given up as on Linux")
-def test_a_folder_without_permission_to_write(place):
+def test_a_folder_without_permission_to_write(place, count):
     assert Program(place, *TINY["driver.py"]).end()[0] == 0
     (place / "shut").mkdir()
     before, lost, recovered = remains(place), 0, 0
@@ -308,7 +312,7 @@ def wait_for_epoch(path, number=2, seconds=60):
 
 # ---- two at once ----
 
-def test_two_runs_at_once_for_one_log(place):
+def test_two_runs_at_once_for_one_log(place, count):
     tries, lost, recovered = 4, 0, 0
     for number in range(tries):
         log, short = log_of(place, "none"), [*TINY["driver.py"][:-1], "--pruning", "none"]
@@ -349,7 +353,7 @@ def test_a_refused_comparison_leaves_the_arms_that_no_run_writes(place):
 BESIDE = [*COMMANDS["driver.py, seeds"], "--jobs", "2"]
 
 
-def test_runs_side_by_side_are_stopped_by_signals_and_with_their_parent(place, undisturbed, monkeypatch):
+def test_runs_side_by_side_are_stopped_by_signals_and_with_their_parent(place, undisturbed, monkeypatch, count):
     random.seed(3)
     monkeypatch.setitem(COMMANDS, "driver.py, side by side", BESIDE)
     numbers, seconds = itertools.count(), undisturbed("driver.py, side by side")[1]
@@ -388,7 +392,7 @@ def test_what_ends_a_run_ends_those_beside_it_and_keeps_their_work(place):
 
 # ---- what is not the disk's fault ----
 
-def test_a_loss_that_is_not_finite(place):
+def test_a_loss_that_is_not_finite(place, count):
     assert Program(place, *TINY["driver.py"]).end()[0] == 0
     before = remains(place)
     assert Program(place, *TINY["driver.py"], "--learning-rate", "1e30").end()[0] == 2
@@ -398,7 +402,7 @@ def test_a_loss_that_is_not_finite(place):
     count("loss that is not finite", 1, lost, status == 0 and before.items() <= remains(place).items())
 
 
-def test_a_data_file_that_is_cut_short(tmp_path):
+def test_a_data_file_that_is_cut_short(tmp_path, count):
     write_tiny_mnist(tmp_path / "datasets")
     paths = sorted(glob.glob(str(tmp_path / "datasets" / "MNIST" / "raw" / "*")))
     assert Program(tmp_path, *TINY["driver.py"][:-1]).end()[0] == 0

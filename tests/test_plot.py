@@ -389,6 +389,13 @@ def test_figure_lies_beside_the_first_file_and_identical_files_are_named(tmp_pat
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["figure.pdf", "figure.png", "first.txt"]
 
 
+def test_a_log_that_is_named_twice_is_one_log(write, run, blank):
+    path = write("a/training_logwithPruning.txt", log_text())
+    folder, name = os.path.split(path)
+    once = run(path)
+    assert once[0] == 0 and run(path, os.path.join(folder, ".", name), path) == once
+
+
 def test_missing_arms_are_named_and_left_out(write_arms, run, blank):
     write_arms(arms=["contribution"])
     folder = os.path.join("logs", "MNIST")
