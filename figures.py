@@ -86,7 +86,7 @@ def draw(lines):
 def title(logs):
     """The data sets and the seeds, each once."""
     datasets = [log.header.get("dataset", os.path.basename(os.path.dirname(os.path.abspath(log.path)))) for log in logs]
-    datasets = dict.fromkeys(runlog.DATASET_WORDS.get(str(name), str(name)) for name in datasets)
+    datasets = dict.fromkeys(runlog.words(name) for name in datasets)
     return f"{', '.join(datasets)}, {seeds_of(logs)}"
 
 
@@ -212,7 +212,7 @@ def by_dataset(logs):
     """{what a data set is called: its logs}."""
     found = {}
     for log in sorted(logs, key=lambda log: [*config.DATASETS, log.header["dataset"]].index(log.header["dataset"])):
-        found.setdefault(runlog.DATASET_WORDS.get(log.header["dataset"], log.header["dataset"]), []).append(log)
+        found.setdefault(runlog.words(log.header["dataset"]), []).append(log)
     return found
 
 

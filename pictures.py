@@ -40,7 +40,7 @@ class Album:
         run.seen[run.epoch, MOMENTS.index(moment), words] = rows["reconstructions"].cpu()
 
         figure = Figure((8, len(rows) + 0.4), layout="constrained")
-        figure.suptitle(f"{self.title(run)}, {runlog.ARM_WORDS.get(arm, arm)}, epoch {run.epoch}, {words}")
+        figure.suptitle(f"{self.title(run)}, {runlog.words(arm)}, epoch {run.epoch}, {words}")
         for axes, (label, images) in zip(figure.subplots(len(rows)), rows.items()):
             show(axes, images, COUNT)
             axes.set_ylabel(label, fontsize="small")
@@ -71,7 +71,7 @@ class Album:
         for axes, (epoch, _, words) in zip(panels[0, 1:], moments):
             axes.set_title(f"epoch {epoch}\n{words}", fontsize="small")
         for row, (arm, cells) in zip(panels, rows.items()):
-            row[0].set_ylabel(runlog.ARM_WORDS.get(arm, arm))
+            row[0].set_ylabel(runlog.words(arm))
             show(row[0], self.images, 2)
             for axes, moment in zip(row[1:], moments):
                 show(axes, cells.get(moment, torch.ones_like(self.images)), 2)  # white where an arm has no such moment
@@ -80,7 +80,7 @@ class Album:
         print(f"wrote {strip}", flush=True)
 
     def title(self, run):
-        return f"{runlog.DATASET_WORDS.get(self.settings.dataset, self.settings.dataset)}, seed {run.seed}"
+        return f"{runlog.words(self.settings.dataset)}, seed {run.seed}"
 
 
 def picture_path(log, words):

@@ -26,6 +26,12 @@ ARM_WORDS = {"none": "without pruning", "contribution": "contribution-based prun
              "taylor": "Taylor", "apoz": "APoZ", "scratch": "small network from scratch"}
 DATASET_WORDS = {"FashionMNIST": "Fashion-MNIST", "CIFAR10": "CIFAR-10", "CIFAR100": "CIFAR-100"}
 
+
+def words(name):
+    """What figures and tables call an arm or a data set; another name as it is."""
+    return {**ARM_WORDS, **DATASET_WORDS}.get(str(name), str(name))
+
+
 Batch = namedtuple("Batch", "epoch batch measures")                # {"loss": nats, "accuracy": percent} or BCE and KLD
 Epoch = namedtuple("Epoch", "epoch measures")                      # {"test accuracy": percent, ..., "time": seconds}
 Round = namedtuple("Round", "number epoch before after time")      # before and after: {"widths": [50, 30], ...}

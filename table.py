@@ -66,7 +66,7 @@ def settings_of(log):
 
 def words_of(log, arm):
     """What an arm is called, with the ways in which its rounds differ from the usual ones."""
-    return ", ".join([runlog.ARM_WORDS.get(arm, arm), *ways_of(log.header, arm)])
+    return ", ".join([runlog.words(arm), *ways_of(log.header, arm)])
 
 
 def ways_of(header, arm):
@@ -228,9 +228,14 @@ def tables(logs):
 def markdown(tables):
     lines = []
     for heading, columns, listed in tables:
-        lines += [heading, "", f"| {' | '.join(columns)} |", "| --- " * len(columns) + "|"]
-        lines += [f"| {' | '.join(cell_text(row[name]) for name in columns)} |" for row in listed] + [""]
+        cells = [[cell_text(row[name]) for name in columns] for row in listed]
+        lines += [heading, "", as_markdown(columns, cells), ""]
     return "\n".join(lines)
+
+
+def as_markdown(heads, lines):
+    """One table in Markdown, of texts."""
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [heads, ["---"] * len(heads), *lines])
 
 
 def latex(tables):

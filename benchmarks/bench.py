@@ -33,9 +33,9 @@ def main():
     text = side_by_side.measured(rows)
     print(text)
     with open(README, encoding="utf-8") as file:
-        before, _, after = file.read().split("<!-- bench -->\n")
+        readme = files.with_part(file.read(), "bench", text)
     with files.whole_file(README) as file:
-        file.write("<!-- bench -->\n".join([before, f"\n{text}\n", after]).encode())
+        file.write(readme.encode())
 
 
 if __name__ == "__main__":

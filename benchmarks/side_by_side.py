@@ -13,6 +13,7 @@ import torch
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import machine  # noqa: E402
+from table import as_markdown  # noqa: E402
 
 REPEATS = 5
 # Those that this machine multiplies in; bfloat16 without instructions for it takes minutes and says nothing.
@@ -68,18 +69,15 @@ def setting():
 
 def table(rows):
     """Rows as a Markdown table."""
-    lines = ["| what | this suite | in comparison with | ratio | wanted |", "| --- | --- | --- | --- | --- |"]
-    for row in rows:
-        ratio = f"{row.ratio:.3g}" if isinstance(row.ratio, float) else row.ratio
-        lines.append(f"| {row.what} | {row.ours} | {row.theirs} | {ratio} | {row.wanted} |")
-    return "\n".join(lines)
+    lines = [row._replace(ratio=f"{row.ratio:.3g}" if isinstance(row.ratio, float) else row.ratio) for row in rows]
+    return as_markdown(["what", "this suite", "in comparison with", "ratio", "wanted"], lines)
 
 
 def measured(rows):
     """The table of all rows, measured as the programs run: with what they set in torch and the C library."""
     machine.keep_freed_memory()
     machine.repeat_exactly(True)
-    return f"{setting()}\n\n{table(rows())}\n"
+    return f"{setting()}\n\n{table(rows())}"
 
 
 def main(rows):

@@ -21,6 +21,7 @@ import experiments  # noqa: E402
 import config  # noqa: E402
 import figures  # noqa: E402
 import files  # noqa: E402
+import ranking  # noqa: E402
 import runlog  # noqa: E402
 import table  # noqa: E402
 
@@ -83,7 +84,7 @@ def numbers():
                     found[f"{key}/mean"] = f"{value.mean:.2f}"
                 if isinstance(value, table.Difference) and value.p is not None:
                     found[f"{key}/p"] = probability(value.p)
-    return {**found, **versus(), **counts()}
+    return {**found, **versus(), **wins(), **spreads()}
 
 
 def short(column):
@@ -108,38 +109,86 @@ def probability(p):
 
 
 def versus():
-    """Contribution, plain and compensated, minus every other arm, by seed: at the end, and what a round loses."""
+    """Contribution, plain and compensated, minus every other arm, and every compensated arm minus itself without: by
+    seed, at the end and what a round loses."""
     found = {}
     for name, results in EXPERIMENTS.items():
         for arms in table.experiments(logs_of(*results)).values():
             runs = {key_of(arm, some): some for (arm, _), some in arms.items()}
-            for own in runs.keys() & {"contribution", "contribution, compensated"}:
-                for key, others in runs.items():
-                    for what, value in (("end", table.at_the_end), ("lost", table.lost_in_a_round)):
-                        if key == own or (what == "lost" and not next(iter(others.values())).rounds):
-                            continue
-                        difference = table.difference(runs[own], others, value)
-                        if difference:
-                            found[f"{name}/{own} - {key}/{what}"] = cell(difference)
-                        if difference and difference.p is not None:
-                            found[f"{name}/{own} - {key}/{what}/p"] = probability(difference.p)
+            for own in runs:
+                others = [key for key in runs if key != own and own in (
+                    "contribution", "contribution, compensated", f"{key}, compensated")]
+                for what, value in (("end", table.at_the_end), ("lost", table.lost_in_a_round)):
+                    differences = {f"{name}/{own} - {key}/{what}": table.difference(runs[own], runs[key], value)
+                                   for key in others if what == "end" or next(iter(runs[key].values())).rounds}
+                    found.update({key: cell(difference) for key, difference in differences.items() if difference})
+                    tests = {key: difference.p for key, difference in differences.items()
+                             if difference and difference.p is not None}
+                    found.update({f"{key}/p": probability(p) for key, p in tests.items()})
+                    family = {key: p for key, p in tests.items() if "compensated" not in key}
+                    found.update({f"{key}/Holm": probability(p) for key, p in holm(family).items()})
     return found
 
 
-def counts():
-    """Numbers over several experiments."""
+def holm(tests):
+    """{key: p after Holm's correction for all of them} of {key: p}."""
+    corrected, least = {}, 0
+    for number, (key, p) in enumerate(sorted(tests.items(), key=lambda test: test[1])):
+        least = max(least, min(1, p * (len(tests) - number)))
+        corrected[key] = least
+    return corrected
+
+
+def wins():
+    """At how many parts of the neurons removed contribution ends above another criterion, or below, by more than the
+    interval."""
     found = {}
     for dataset in SMALL:
-        wins = {"wins": 0, "losses": 0, "runs": 0}
-        for increment in experiments.INCREMENTS:
-            if not logs_of(f"sweep/{increment}/{dataset}"):
-                continue
-            versus = rows_of(f"sweep/{increment}/{dataset}")["contribution"][f"minus {runlog.ARM_WORDS['random']}"]
-            wins["runs"] += 1
-            wins["wins"] += versus.mean - versus.half > 0
-            wins["losses"] += versus.mean + versus.half < 0
-        found.update({f"sweep/{dataset}/{name}": str(count) for name, count in wins.items()})
+        listed = parts_removed(dataset)
+        found[f"sweep/{dataset}/parts"] = str(len(listed))
+        for control in ("random", "magnitude"):
+            differences = [table.difference(runs["contribution"], runs[control], table.at_the_end) for runs in listed]
+            found[f"sweep/{dataset}/above {control}"] = str(sum(some.mean > some.half for some in differences))
+            found[f"sweep/{dataset}/below {control}"] = str(sum(some.mean < -some.half for some in differences))
     return found
+
+
+def parts_removed(dataset):
+    """The sweep with main's part in it, from the smallest part of the neurons removed: {arm: {seed: log}} of each."""
+    parts = {}
+    for log in logs_of(f"main/{dataset}", f"sweep/*/{dataset}"):
+        if log.header["pruning"] in ranking.CRITERIA:
+            arms = parts.setdefault(table.percent_removed(log), {})
+            arms.setdefault(log.header["pruning"], {})[log.header["seed"]] = log
+    return [parts[part] for part in sorted(parts)]
+
+
+def spreads():
+    """How far the criteria lie apart before and after a round, at most; where single seeds of two arms end."""
+    found = {}
+    for name in (name for name in EXPERIMENTS if name.startswith(("main/", "published/"))):
+        arms = {}
+        for log in logs_of(EXPERIMENTS[name][0]) if logs_of(name) else ():
+            arms.setdefault(log.header["pruning"], {})[log.header["seed"]] = log
+        ends = {arm: {seed: table.at_the_end(log) for seed, log in arms[arm].items()}
+                for arm in arms.keys() & {"contribution", "scratch"}}
+        for arm, seeds in ends.items():
+            found[f"{name}/{arm}/median"] = f"{statistics.median(seeds.values()):.2f}"
+            found[f"{name}/{arm}/lowest"] = f"{min(seeds.values()):.2f}"
+        if len(ends) == 2:
+            found[f"{name}/scratch/seeds above contribution"] = str(sum(
+                ends["scratch"][seed] > accuracy for seed, accuracy in ends["contribution"].items()))
+        pruned = [list(seeds.values()) for arm, seeds in arms.items() if arm in ranking.CRITERIA]
+        for moment in ("before", "after") if pruned else ():
+            rounds = zip(*(means_of_rounds(logs, moment) for logs in pruned))
+            found[f"{name}/widest spread {moment} a round"] = f"{max(max(means) - min(means) for means in rounds):.1f}"
+    return found
+
+
+def means_of_rounds(logs, moment):
+    """The mean over an arm's logs of the test accuracy before or after every round."""
+    return [statistics.mean(getattr(entry, moment)["test accuracy"] for entry in entries)
+            for entries in zip(*(log.rounds for log in logs))]
 
 
 def as_macros(found):
@@ -155,7 +204,7 @@ def as_macros(found):
 def arms_table(kind):
     """Every arm at the end and in its rounds, a group of columns a data set."""
     columns = ["test accuracy", "minus random", "lost in a round"]
-    listed = {dataset: rows_of(f"{kind}*/{dataset}") for dataset in CLASSIFIED if logs_of(f"{kind}*/{dataset}")}
+    listed = {dataset: rows_of(f"{kind}*/{dataset}") for dataset in CLASSIFIED if logs_of(f"{kind}/{dataset}")}
     stars = {dataset: significant(rows) for dataset, rows in listed.items()}
     lines = []
     for arm in runlog.ARM_WORDS:
@@ -164,7 +213,7 @@ def arms_table(kind):
             row = {short(column): value for column, value in rows.get(arm, {}).items()}
             cells += [math(row.get(column), arm in stars[dataset] and column == "minus random") for column in columns]
         lines.append(cells)
-    heads = [(f"{runlog.DATASET_WORDS.get(dataset, dataset)}, {removed(rows)} removed, $n={rows['none']['n']}$", 3)
+    heads = [(f"{runlog.words(dataset)}, {removed(rows)} removed, $n={rows['none']['n']}$", 3)
              for dataset, rows in listed.items()]
     return tabular(heads, ["at the end", "$-$ random", "lost in a round"] * len(listed), lines)
 
@@ -176,13 +225,8 @@ def removed(rows):
 def significant(rows, control="random"):
     """The arms whose difference to a control has p < 0.05 after Holm's correction for all of them."""
     differences = {arm: row[f"minus {runlog.ARM_WORDS[control]}"] for arm, row in rows.items()}
-    tests = sorted((versus.p, arm) for arm, versus in differences.items() if versus and versus.p is not None)
-    found = set()
-    for number, (p, arm) in enumerate(tests):
-        if p * (len(tests) - number) >= 0.05:
-            break
-        found.add(arm)
-    return found
+    tests = {arm: versus.p for arm, versus in differences.items() if versus and versus.p is not None}
+    return {arm for arm, p in holm(tests).items() if p < 0.05}
 
 
 def math(value, star=False):
@@ -190,7 +234,10 @@ def math(value, star=False):
 
 
 def tabular(heads, columns, lines):
-    """A booktabs tabular: `heads` span columns, (text, how many); the first column has the rows' names."""
+    """A booktabs tabular: `heads` span columns, (text, how many); the first column has the rows' names. Empty of no
+    lines."""
+    if not lines:
+        return ""
     top = " & ".join(["", *(f"\\multicolumn{{{count}}}{{c}}{{{text}}}" for text, count in heads)]) + r" \\"
     places, rules = 2, ""
     for _, count in heads:
@@ -207,9 +254,9 @@ def published_table():
     published = {"MNIST": (68, 92.17), "CIFAR10": (41, 91.40), "CIFAR100": (41, 76.25)}  # percent removed, accuracy
     lines = []
     for dataset, (percent, accuracy) in published.items():
-        cells = [runlog.DATASET_WORDS.get(dataset, dataset), f"{accuracy:.2f} @ {percent}\\,\\%"]
+        cells = [runlog.words(dataset), f"{accuracy:.2f} @ {percent}\\,\\%"]
         for kind in ("published", "main"):
-            row = rows_of(f"{kind}*/{dataset}")["contribution"] if logs_of(f"{kind}*/{dataset}") else None
+            row = rows_of(f"{kind}*/{dataset}")["contribution"] if logs_of(f"{kind}/{dataset}") else None
             cells += ["not run", "", ""] if row is None else [
                 f"{row['neurons removed (%)']:.1f}\\,\\%", math(row["training accuracy"]), math(row["test accuracy"])]
         lines.append(cells)
@@ -226,7 +273,7 @@ def compensation_table():
         for arm in runlog.ARM_WORDS:
             with_it, without = rows.get(f"{arm}, compensated"), rows.get(arm)
             if with_it:
-                lines.append([f"{runlog.DATASET_WORDS.get(dataset, dataset)}, {SHORT_WORDS[arm]}",
+                lines.append([f"{runlog.words(dataset)}, {SHORT_WORDS[arm]}",
                               *(math(row and row[column]) for column in ("lost in a round", "test accuracy")
                                 for row in (without, with_it))])
     return tabular([("lost in a round", 2), ("test accuracy at the end", 2)], ["plain", "compensated"] * 2, lines)
@@ -235,14 +282,15 @@ def compensation_table():
 def ways_table():
     """Other lambdas and fewer images against the usual contribution, a group of columns a data set."""
     listed = {dataset: rows_of(f"main*/{dataset}", f"lambdas/*/{dataset}", f"images/*/{dataset}") for dataset in SMALL
-              if logs_of(f"main*/{dataset}")}
-    keys = [key for key in next(iter(listed.values())) if key.startswith("contribution")]
+              if logs_of(f"main/{dataset}")}
+    keys = [key for key in dict.fromkeys(key for rows in listed.values() for key in rows)
+            if key.startswith("contribution")]
     lines = [[key.replace("contribution, ", "").replace("contribution", "$C_{\\mathrm{avg}}$, 60{,}000 images")
               .replace("C_avg : C_max", r"$C_{\mathrm{avg}} : C_{\mathrm{max}}$"),
               *(math(rows.get(key, {}).get(column)) for rows in listed.values() for column in (
                   "lost in a round", "test accuracy"))]
              for key in keys]
-    return tabular([(runlog.DATASET_WORDS.get(dataset, dataset), 2) for dataset in listed],
+    return tabular([(runlog.words(dataset), 2) for dataset in listed],
                    ["lost in a round", "at the end"] * len(listed), lines)
 
 
@@ -254,19 +302,19 @@ def vae_table():
         for key, row in rows_of(f"vae/{dataset}", f"vae-compensated/{dataset}").items():
             arm, _, way = key.partition(", ")
             row = {short(column): value for column, value in row.items()}
-            lines.append([f"{runlog.DATASET_WORDS.get(dataset, dataset)}, {SHORT_WORDS[arm]}{', ' * bool(way)}{way}",
+            lines.append([f"{runlog.words(dataset)}, {SHORT_WORDS[arm]}{', ' * bool(way)}{way}",
                           *(math(row[column]) for column in ("test loss", "minus none", "minus random",
                                                              "added in a round", "test PSNR"))])
     return tabular([], ["test loss", "$-$ none", "$-$ random", "added in a round", "PSNR (dB)"], lines)
 
 
 def sweep_table(dataset):
-    """Test accuracy at the end, a criterion a row and a part of the neurons a column."""
-    listed = [rows_of(f"sweep/{increment}/{dataset}") for increment in experiments.INCREMENTS
-              if logs_of(f"sweep/{increment}/{dataset}")]
-    lines = [[SHORT_WORDS[arm], *(math(rows.get(arm, {}).get("test accuracy")) for rows in listed)]
-             for arm in (listed[0] if listed else [])]
-    return tabular([], [removed(rows) for rows in listed], lines)
+    """Test accuracy at the end, a criterion a row and a part of the neurons removed a column; empty without a sweep."""
+    listed = parts_removed(dataset)
+    heads = [f"{table.percent_removed(next(iter(arms['random'].values()))):.1f}\\,\\%" for arms in listed]
+    lines = [[SHORT_WORDS[arm], *(math(table.estimate(list(map(table.at_the_end, arms[arm].values()))) if arm in arms
+                                       else None) for arms in listed)] for arm in ranking.CRITERIA]
+    return tabular([], heads, lines if len(listed) > 1 else [])
 
 
 def cost_table():
@@ -323,14 +371,14 @@ def draw(folder):
 
 def readme_table():
     """Test accuracy at the end, and what a round loses of it, in Markdown."""
-    listed = {dataset: rows_of(f"main*/{dataset}") for dataset in CLASSIFIED if logs_of(f"main*/{dataset}")}
+    listed = {dataset: rows_of(f"main*/{dataset}") for dataset in CLASSIFIED if logs_of(f"main/{dataset}")}
     lines = [[runlog.ARM_WORDS[arm], *(table.cell_text(rows.get(arm, {}).get(column)) for rows in listed.values()
                                        for column in ("test accuracy", "lost in a round"))]
              for arm in runlog.ARM_WORDS]
     heads = ["test accuracy (%)", *(text for dataset, rows in listed.items() for text in (
-        f"{runlog.DATASET_WORDS.get(dataset, dataset)}, {rows['random']['neurons removed (%)']:.1f} % removed, "
+        f"{runlog.words(dataset)}, {rows['random']['neurons removed (%)']:.1f} % removed, "
         f"n = {rows['none']['n']}", "lost in a round"))]
-    return markdown(heads, lines)
+    return table.as_markdown(heads, lines)
 
 
 def readme_vae_table():
@@ -340,20 +388,10 @@ def readme_vae_table():
     for dataset in RECONSTRUCTED:
         for key, row in (rows_of(f"vae/{dataset}") if logs_of(f"vae/{dataset}") else {}).items():
             row = {short(column): value for column, value in row.items()}
-            lines.append([f"{runlog.DATASET_WORDS.get(dataset, dataset)}, {runlog.ARM_WORDS[key]}",
+            lines.append([f"{runlog.words(dataset)}, {runlog.ARM_WORDS[key]}",
                           *(table.cell_text(row.get(column)) for column in columns)])
-    return markdown(["after 30 epochs", "n", "neurons removed (%)", *columns[2:4], "minus without pruning",
+    return table.as_markdown(["after 30 epochs", "n", "neurons removed (%)", *columns[2:4], "minus without pruning",
                      "minus randomised"], lines)
-
-
-def markdown(heads, lines):
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in [heads, ["---"] * len(heads), *lines])
-
-
-def with_table(readme, name, text):
-    """README with a table in place of what is between its two lines `<!-- name -->`."""
-    before, _, after = readme.split(f"<!-- {name} -->\n")
-    return f"<!-- {name} -->\n".join([before, f"\n{text}\n\n", after])
 
 
 def main():
@@ -365,9 +403,11 @@ def main():
     folder = arguments.folder or os.path.join(ROOT, "reports", "generated")
     os.makedirs(folder, exist_ok=True)
     with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as file:
-        readme = with_table(with_table(file.read(), "results", readme_table()), "vae results", readme_vae_table())
+        readme = files.with_part(file.read(), "results", readme_table())
+    readme = files.with_part(readme, "vae results", readme_vae_table())
     texts = {"numbers.tex": as_macros(numbers()), "README.md": readme,
              **{f"table_{name}.tex": make() for name, make in TABLES.items()}}
+    texts = {name: text for name, text in texts.items() if text}
     if not arguments.folder:
         draw(folder)
     for name, text in texts.items():
