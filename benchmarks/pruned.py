@@ -91,7 +91,7 @@ def rows_of(case):
         prune(prepared, itertools.repeat(1))
     times = side_by_side.in_turn(*map(epoch, (before, after, least, of_one_image)), read)
     was, now, rest, fixed, reading = (case.images / case.timed * statistics.median(some) for some in times)
-    gain = statistics.median(earlier / later for earlier, later in zip(*times[:2]))
+    gain = side_by_side.medians(times[1], times[0])[2]
 
     widths = ["-".join(map(str, models.widths(prepared.run.model))) for prepared in (before, after)]
     scaled = "" if case.timed == case.images else f", scaled from {case.timed:,}"

@@ -65,9 +65,8 @@ def rows():
     def ranked(options):
         return lambda: ranking.survivors(ranking.Passes(network, split.batches, None), "contribution", options, 10)
 
-    took, other, ratio = side_by_side.medians(*side_by_side.in_turn(ranked(AVERAGE), epoch))
-    yield side_by_side.Row(f"784-50-30-10, {IMAGES} images: C_avg with its forward passes, and a training epoch in "
-                           f"batches of {BATCH}", duration(took), duration(other), ratio, "> 1")
+    yield side_by_side.compared(f"784-50-30-10, {IMAGES} images: C_avg with its forward passes, and a training epoch "
+                                f"in batches of {BATCH}", *side_by_side.in_turn(ranked(AVERAGE), epoch), "> 1")
     for name, options, wanted in (("C_avg", AVERAGE, ">= 300"), ("C_max", MAXIMUM, ">= 100")):
         loop = checked_loop(network, split, options)
         took, other, ratio = side_by_side.medians(*side_by_side.in_turn(ranked(options), loop))

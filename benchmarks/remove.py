@@ -55,10 +55,6 @@ def median(times):
     return side_by_side.duration(statistics.median(times))
 
 
-def median_ratio(ours, theirs):
-    return statistics.median(other / own for own, other in zip(ours, theirs))
-
-
 def with_state(network, optimizer):
     """A step, so that there is state, with gradients that are not 0."""
     for parameter in network.parameters():
@@ -103,7 +99,7 @@ def against_torch_pruning(inputs, widths, wanted):
         times = side_by_side.made_in_turn(*makers[:len(makers) - len(missing)])
         yield side_by_side.Row(f"removal of {PERCENT} %, {name}, with SGD's momentum, and torch-pruning's with its "
                                f"trace, {when}", *map(median, times), *missing,
-                               "" if missing else median_ratio(*times), wanted)
+                               "" if missing else side_by_side.medians(*times)[2], wanted)
     yield side_by_side.Row("weights of it that a step of the optimizer from before still trains",
                            *(count_trained(*side, image) for side in latest.values()), *missing, "", "all")
 
