@@ -65,14 +65,14 @@ def experiments():
     at_42_percent = f"{SCHEDULE} --increment 15 --seeds 3 --precision float32"
     for dataset in ("CIFAR10", "CIFAR100"):
         for kind, more in (("main", ""), ("published", PUBLISHED["CIFAR10"])):
-            for part, arms, seconds in (("", ",".join(config.COMPARED), 1740), ("-others", OTHER_ARMS, 3600)):
+            for part, arms, seconds in (("", ",".join(config.COMPARED), 2750), ("-others", OTHER_ARMS, 5700)):
                 yield classifier(f"{kind}{part}/{dataset}",
                                  f"--dataset {dataset} {at_42_percent} --compare {arms} {more}", seconds)
     for precision in ("float32", "bfloat16"):
         yield classifier(f"precision/{precision}/CIFAR10", "--dataset CIFAR10 --seeds 5 --total-epochs 40 --pruning "
                          f"none --precision {precision}", 600)
     yield classifier("compensated/CIFAR10", f"--dataset CIFAR10 {at_42_percent} --compare contribution,random "
-                     "--compensate True", 1200)
+                     "--compensate True", 1900)
     for dataset in ("FashionMNIST", "CIFAR10"):
         at_35_percent = f"--dataset {dataset} --total-epochs 30 --initial-iterations 6 --increment 6 --seeds 3 "
         at_35_percent += "--precision bfloat16"
