@@ -76,7 +76,9 @@ def draw(lines):
     if with_neurons:
         draw_neurons(panels[-1], with_neurons)
     marks = mark_rounds(panels, lines) + band_mark(lines)
-    squeezed = [squeeze(axes, lines, measure) for axes, measure in zip(panels, measures)]
+    values = ([value for line in lines for points in line.curves.measures[measure].values() for _, value in points]
+              for measure in measures)
+    squeezed = [squeeze(axes, some, PANELS[measure].better) for axes, some, measure in zip(panels, values, measures)]
     draw_legend(panels[0], lines, marks + next(filter(None, squeezed), []))
     panels[-1].set_xlabel("epoch")
     panels[-1].locator_params(axis="x", integer=True)
@@ -158,20 +160,19 @@ def mark_rounds(panels, lines):
     return [handle] if epochs else []
 
 
-def squeeze(axes, lines, measure):
-    """Where nearly all values lie in a narrow band, give it most of the height and keep the few worse ones in view.
+def squeeze(axes, values, sign, part=0.9):
+    """Where more than this part of the values lie in a narrow band, give it most of the height and keep the few worse
+    ones in view; sign: 1 where higher ones are better, -1 where lower ones are, 0 where neither.
 
     Returns what the legend says of it, as a list.
     """
-    sign = PANELS[measure].better
-    values = np.array([value for line in lines for points in line.curves.measures[measure].values()
-                       for _, value in points])
+    values = np.array(values)
     values = sign * values[np.abs(values) < TOO_FAR]  # higher is better
     if not values.size:
         return []
     low, high = values.min(), values.max()
     bounds = ticker.MaxNLocator(100, steps=[1, 2, 5, 10]).tick_values(low, high)
-    bound = max(bound for bound in (-np.inf, *bounds) if np.mean(values >= bound) > 0.9)
+    bound = max(bound for bound in (-np.inf, *bounds) if np.mean(values >= bound) > part)
     if sign == 0 or high - bound >= 0.4 * (high - low):
         return []
     slope = SQUEEZED / (1 - SQUEEZED) * (high - bound) / (bound - low)
@@ -268,16 +269,18 @@ def plot_means(axes, places, values, style, **more):
 
 def draw_removed(logs):
     """Test accuracy, or a VAE's loss, at the end against the part of the neurons removed, an arm a line."""
-    panels, handles = panels_of(logs), []
+    panels, handles, squeezed = panels_of(logs), [], []
     for some, (axes,) in panels:
-        main = table.measures_of(some[0])[0]
+        main, means = table.measures_of(some[0])[0], []
         for _, words, style, experiments in arms_of(some):
             points = sorted((table.mean([table.percent_removed(log) for log in runs.values()]),
                              [log.summary[main] for log in runs.values()]) for runs in experiments)
             plot_means(axes, *zip(*points), style)
+            means += [table.mean(values) for _, values in points]
             handles.append(named(words, style))
         axes.set(xlabel="hidden neurons removed (%)", ylabel=f"{label_of(main)} at the end")
-    below(panels, handles)
+        squeezed += squeeze(axes, means, PANELS[main.split()[-1]].better, part=0.6)[len(squeezed):]
+    below(panels, handles + squeezed)
 
 
 def draw_rounds(logs):

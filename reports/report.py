@@ -350,7 +350,8 @@ def draw(folder):
     pyplot.rcParams.update({"font.size": 12})
     main = logs_of(*(f"main*/{dataset}" for dataset in CLASSIFIED))
     wanted = {
-        "removed": (figures.draw_removed, logs_of("sweep", *(f"main*/{dataset}" for dataset in SMALL))),
+        "removed": (figures.draw_removed, logs_of(*(f"{kind}/{dataset}" for dataset in SMALL if logs_of(
+            f"sweep/*/{dataset}") for kind in ("main", "sweep/*")))),
         "rounds": (figures.draw_rounds, [log for log in main if log.header["pruning"] in
                                          ("contribution", "random", "reversed", "magnitude", "taylor")]),
         "arms": (figures.draw_variants, main),

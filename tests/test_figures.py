@@ -60,6 +60,14 @@ def test_every_arm_has_a_line_through_its_accuracies_at_the_parts_removed():
     assert axes.get_ylabel() == "test accuracy (%) at the end"
 
 
+def test_a_collapse_takes_no_more_than_a_third_of_the_height(monkeypatch):
+    monkeypatch.setitem(ARMS, "random", 80.0)
+    (axes,), words = drawn("removed", runs(*ARMS))
+    assert words[-1].strip() == "scale compressed"
+    ends = axes.transData.transform([(0, 13.0), (0, 92.0), (0, 95.0)])[:, 1]  # random, contribution, none
+    assert ends[2] - ends[1] > 2 * (ends[1] - ends[0]) > 0
+
+
 def test_rounds_show_both_sides_of_every_round():
     (axes,), words = drawn("rounds", runs("none", "contribution", "random"))
     before, after, *_ = [line for line in axes.lines if line.get_color() == figures.ARMS["random"][0]]
