@@ -75,8 +75,8 @@ def load(config, device, mean, std):
         (train_images, train_labels), (test_images, test_labels) = map(tensors, (train, test))
         classes = len(train.classes)
         if train_images.shape[1:] != test_images.shape[1:]:
-            raise UserError(f"{config.dataset}: training images of {listed(train_images)} pixels and test images of "
-                            f"{listed(test_images)} in {config.dataset_folder}; they must have one shape")
+            raise UserError(f"{config.dataset}: training images of {sides(train_images)} pixels and test images of "
+                            f"{sides(test_images)} in {config.dataset_folder}; they must have one shape")
     if config.holdout >= len(train_labels):
         raise UserError(f"holdout = {config.holdout}; there are {len(train_labels)} training images")
     if config.holdout:
@@ -97,7 +97,7 @@ def fingerprint(dataset):
     return f"{of(dataset.train)}, {of(dataset.test)}"
 
 
-def listed(images):
+def sides(images):
     """Height and width of images (N, height, width, channels) as text."""
     return " x ".join(map(str, images.shape[1:3]))
 

@@ -191,6 +191,12 @@ def squeeze(axes, values, sign, part=0.9):
     return [Patch(color="0.9", label=" scale compressed")]
 
 
+def better_part(values, sign):
+    """Which part of the values is better than the widest gap between two of them, half a value less; at least 0.5."""
+    gaps = np.diff(np.sort(sign * np.array(values)))
+    return max(0.5, 1 - (np.argmax(gaps) + 1.5) / len(values)) if gaps.size else 0.5
+
+
 def draw_legend(axes, lines, marks):
     """Above the axes, where it covers no data: arms, measures and marks, in columns filled up to one height."""
     # The space is for a file's name that begins with _: its label would be left out.
@@ -279,7 +285,8 @@ def draw_removed(logs):
             means += [table.mean(values) for _, values in points]
             handles.append(named(words, style))
         axes.set(xlabel="hidden neurons removed (%)", ylabel=f"{label_of(main)} at the end")
-        squeezed += squeeze(axes, means, PANELS[main.split()[-1]].better, part=0.6)[len(squeezed):]
+        sign = PANELS[main.split()[-1]].better
+        squeezed += squeeze(axes, means, sign, better_part(means, sign))
     below(panels, handles + squeezed)
 
 

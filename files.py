@@ -173,14 +173,6 @@ def whole_file(path):
         raise
 
 
-def with_part(text, name, part):
-    """A text in Markdown with another part between its two lines `<!-- name -->`. Raises UserError without them."""
-    pieces = text.split(f"<!-- {name} -->\n")
-    if len(pieces) != 3:
-        raise UserError(f"README.md: it has {len(pieces) - 1} lines `<!-- {name} -->`; expected two")
-    return f"<!-- {name} -->\n".join([pieces[0], f"\n{part}\n\n", pieces[2]])
-
-
 def keep_earlier(path):
     """Give a file and what belongs to it the first free number: training_logwithPruning.1.txt; an empty file goes."""
     stem, extension = os.path.splitext(path)

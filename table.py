@@ -238,6 +238,14 @@ def as_markdown(heads, lines):
     return "\n".join(f"| {' | '.join(cells)} |" for cells in [heads, ["---"] * len(heads), *lines])
 
 
+def with_part(text, name, part):
+    """A text in Markdown with another part between its two lines `<!-- name -->`. Raises UserError without them."""
+    pieces = text.split(f"<!-- {name} -->\n")
+    if len(pieces) != 3:
+        raise UserError(f"README.md has {len(pieces) - 1} lines `<!-- {name} -->`; expected two")
+    return f"<!-- {name} -->\n".join([pieces[0], f"\n{part}\n\n", pieces[2]])
+
+
 def latex(tables):
     """A tabular of every table, for a document that has booktabs."""
     lines = []

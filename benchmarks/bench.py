@@ -18,6 +18,7 @@ import vae_85m
 import whole
 
 import files
+import table
 
 PARTS = [epoch, rank, remove, pruned, vae_85m, growth, whole]
 README = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "README.md")
@@ -33,7 +34,7 @@ def main():
     text = side_by_side.measured(rows)
     print(text)
     with open(README, encoding="utf-8") as file:
-        readme = files.with_part(file.read(), "bench", text)
+        readme = table.with_part(file.read(), "bench", text)
     with files.whole_file(README) as file:
         file.write(readme.encode())
 

@@ -5,190 +5,23 @@
 
 Every number of report.tex is one of generated/numbers.tex; one that the results do not have stops LaTeX.
 """
-import functools
-import glob
 import os
 import statistics
-import sys
 
+import findings  # puts the suite's folder on the path
 import matplotlib
+from findings import CLASSIFIED, RECONSTRUCTED, SMALL, cell, logs_of, rows_of, short
 from matplotlib import pyplot
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path.insert(0, ROOT)
-import experiments  # noqa: E402
+# isort: split
+import config
+import figures
+import files
+import ranking
+import runlog
+import table
 
-import config  # noqa: E402
-import figures  # noqa: E402
-import files  # noqa: E402
-import ranking  # noqa: E402
-import runlog  # noqa: E402
-import table  # noqa: E402
-
-RESULTS = os.path.join(ROOT, experiments.RESULTS)
-CLASSIFIED = ["MNIST", "FashionMNIST", "CIFAR10", "CIFAR100"]
-SMALL = experiments.SMALL
-RECONSTRUCTED = ["FashionMNIST", "CIFAR10"]
 SHORT_WORDS = {**runlog.ARM_WORDS, "contribution": "contribution", "random": "random", "scratch": "from scratch"}
-
-parse_log = functools.lru_cache(maxsize=None)(runlog.parse_log)  # every table reads them
-
-
-def logs_of(*names):
-    """The logs of experiments, by the beginnings of their names; [] of what was not run."""
-    paths = [path for name in names for path in glob.glob(os.path.join(RESULTS, name, "**", "*.txt"), recursive=True)]
-    return [parse_log(path) for path in sorted(paths)]
-
-
-@functools.lru_cache(maxsize=None)  # Wilcoxon's test takes its time
-def rows_of(*names):
-    """{what an arm is called in numbers.tex: its row} of the one experiment that these results make together."""
-    found = table.experiments(logs_of(*names))
-    if len(found) != 1:
-        raise config.UserError(f"{', '.join(names)}: {len(found)} experiments in these results; expected one")
-    (arms,) = found.values()
-    return {key_of(arm, runs): row for ((arm, _), runs), row in zip(arms.items(), table.rows(arms))}
-
-
-def key_of(arm, runs):
-    return ", ".join([arm, *table.ways_of(next(iter(runs.values())).header, arm)])
-
-
-# ---- numbers ----
-
-# The name in report.tex, and the results that are compared in one table.
-EXPERIMENTS = {
-    **{f"main/{name}": [f"main*/{name}", f"compensated/{name}"] for name in CLASSIFIED},
-    **{f"published/{name}": [f"published*/{name}"] for name in CLASSIFIED},
-    **{f"ways/{name}": [f"main*/{name}", f"lambdas/*/{name}", f"images/*/{name}"] for name in SMALL},
-    **{f"vae/{name}": [f"vae/{name}", f"vae-compensated/{name}"] for name in RECONSTRUCTED},
-    **{f"sweep/{increment}/{name}": [f"sweep/{increment}/{name}"] for increment in experiments.INCREMENTS
-       for name in SMALL},
-    **{f"precision/{precision}": [f"precision/{precision}/CIFAR10"] for precision in ("float32", "bfloat16")},
-}
-
-
-def numbers():
-    """{key: text} of every number that the report may quote: experiment/arm/column, and the parts of an estimate."""
-    found = {}
-    for name, results in EXPERIMENTS.items():
-        if not logs_of(*results):
-            continue
-        for arm, row in rows_of(*results).items():
-            for column, value in row.items():
-                if value is None or column == "arm":
-                    continue
-                key = f"{name}/{arm}/{short(column)}"
-                found[key] = cell(value)
-                if isinstance(value, (table.Estimate, table.Difference)):
-                    found[f"{key}/mean"] = f"{value.mean:.2f}"
-                if isinstance(value, table.Difference) and value.p is not None:
-                    found[f"{key}/p"] = probability(value.p)
-    return {**found, **versus(), **wins(), **spreads()}
-
-
-def short(column):
-    """A column's name in a key: its words, with the controls by their arms' names."""
-    for control in table.CONTROLS:
-        column = column.replace(f"minus {runlog.ARM_WORDS[control]}", f"minus {control}")
-    return column.replace(" (%)", "")
-
-
-def cell(value):
-    """A number, an estimate or a difference in LaTeX, in a formula."""
-    if isinstance(value, float):
-        return f"{value:.1f}"
-    if isinstance(value, int):
-        return f"{value:,}".replace(",", "{,}")
-    half = f" \\pm {value.half:.2f}" if value.half is not None else ""
-    return f"{value.mean:.2f}{half}"
-
-
-def probability(p):
-    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
-
-
-def versus():
-    """Contribution, plain and compensated, minus every other arm, and every compensated arm minus itself without: by
-    seed, at the end and what a round loses."""
-    found = {}
-    for name, results in EXPERIMENTS.items():
-        for arms in table.experiments(logs_of(*results)).values():
-            runs = {key_of(arm, some): some for (arm, _), some in arms.items()}
-            for own in runs:
-                others = [key for key in runs if key != own and own in (
-                    "contribution", "contribution, compensated", f"{key}, compensated")]
-                for what, value in (("end", table.at_the_end), ("lost", table.lost_in_a_round)):
-                    differences = {f"{name}/{own} - {key}/{what}": table.difference(runs[own], runs[key], value)
-                                   for key in others if what == "end" or next(iter(runs[key].values())).rounds}
-                    found.update({key: cell(difference) for key, difference in differences.items() if difference})
-                    tests = {key: difference.p for key, difference in differences.items()
-                             if difference and difference.p is not None}
-                    found.update({f"{key}/p": probability(p) for key, p in tests.items()})
-                    family = {key: p for key, p in tests.items() if "compensated" not in key}
-                    found.update({f"{key}/Holm": probability(p) for key, p in holm(family).items()})
-    return found
-
-
-def holm(tests):
-    """{key: p after Holm's correction for all of them} of {key: p}."""
-    corrected, least = {}, 0
-    for number, (key, p) in enumerate(sorted(tests.items(), key=lambda test: test[1])):
-        least = max(least, min(1, p * (len(tests) - number)))
-        corrected[key] = least
-    return corrected
-
-
-def wins():
-    """At how many parts of the neurons removed contribution ends above another criterion, or below, by more than the
-    interval."""
-    found = {}
-    for dataset in SMALL:
-        listed = parts_removed(dataset)
-        found[f"sweep/{dataset}/parts"] = str(len(listed))
-        for control in ("random", "magnitude"):
-            differences = [table.difference(runs["contribution"], runs[control], table.at_the_end) for runs in listed]
-            found[f"sweep/{dataset}/above {control}"] = str(sum(some.mean > some.half for some in differences))
-            found[f"sweep/{dataset}/below {control}"] = str(sum(some.mean < -some.half for some in differences))
-    return found
-
-
-def parts_removed(dataset):
-    """The sweep with main's part in it, from the smallest part of the neurons removed: {arm: {seed: log}} of each."""
-    parts = {}
-    for log in logs_of(f"main/{dataset}", f"sweep/*/{dataset}"):
-        if log.header["pruning"] in ranking.CRITERIA:
-            arms = parts.setdefault(table.percent_removed(log), {})
-            arms.setdefault(log.header["pruning"], {})[log.header["seed"]] = log
-    return [parts[part] for part in sorted(parts)]
-
-
-def spreads():
-    """How far the criteria lie apart before and after a round, at most; where single seeds of two arms end."""
-    found = {}
-    for name in (name for name in EXPERIMENTS if name.startswith(("main/", "published/"))):
-        arms = {}
-        for log in logs_of(EXPERIMENTS[name][0]) if logs_of(name) else ():
-            arms.setdefault(log.header["pruning"], {})[log.header["seed"]] = log
-        ends = {arm: {seed: table.at_the_end(log) for seed, log in arms[arm].items()}
-                for arm in arms.keys() & {"contribution", "scratch"}}
-        for arm, seeds in ends.items():
-            found[f"{name}/{arm}/median"] = f"{statistics.median(seeds.values()):.2f}"
-            found[f"{name}/{arm}/lowest"] = f"{min(seeds.values()):.2f}"
-        if len(ends) == 2:
-            found[f"{name}/scratch/seeds above contribution"] = str(sum(
-                ends["scratch"][seed] > accuracy for seed, accuracy in ends["contribution"].items()))
-        pruned = [list(seeds.values()) for arm, seeds in arms.items() if arm in ranking.CRITERIA]
-        for moment in ("before", "after") if pruned else ():
-            rounds = zip(*(means_of_rounds(logs, moment) for logs in pruned))
-            found[f"{name}/widest spread {moment} a round"] = f"{max(max(means) - min(means) for means in rounds):.1f}"
-    return found
-
-
-def means_of_rounds(logs, moment):
-    """The mean over an arm's logs of the test accuracy before or after every round."""
-    return [statistics.mean(getattr(entry, moment)["test accuracy"] for entry in entries)
-            for entries in zip(*(log.rounds for log in logs))]
 
 
 def as_macros(found):
@@ -226,7 +59,7 @@ def significant(rows, control="random"):
     """The arms whose difference to a control has p < 0.05 after Holm's correction for all of them."""
     differences = {arm: row[f"minus {runlog.ARM_WORDS[control]}"] for arm, row in rows.items()}
     tests = {arm: versus.p for arm, versus in differences.items() if versus and versus.p is not None}
-    return {arm for arm, p in holm(tests).items() if p < 0.05}
+    return {arm for arm, p in findings.holm(tests).items() if p < 0.05}
 
 
 def math(value, star=False):
@@ -310,7 +143,7 @@ def vae_table():
 
 def sweep_table(dataset):
     """Test accuracy at the end, a criterion a row and a part of the neurons removed a column; empty without a sweep."""
-    listed = parts_removed(dataset)
+    listed = findings.parts_removed(dataset)
     heads = [f"{table.percent_removed(next(iter(arms['random'].values()))):.1f}\\,\\%" for arms in listed]
     lines = [[SHORT_WORDS[arm], *(math(table.estimate(list(map(table.at_the_end, arms[arm].values()))) if arm in arms
                                        else None) for arms in listed)] for arm in ranking.CRITERIA]
@@ -392,7 +225,7 @@ def readme_vae_table():
             lines.append([f"{runlog.words(dataset)}, {runlog.ARM_WORDS[key]}",
                           *(table.cell_text(row.get(column)) for column in columns)])
     return table.as_markdown(["after 30 epochs", "n", "neurons removed (%)", *columns[2:4], "minus without pruning",
-                     "minus randomised"], lines)
+                              "minus randomised"], lines)
 
 
 def main():
@@ -400,19 +233,19 @@ def main():
     parser.add_argument("folder", nargs="?", help="where to write, without figures (now: reports/generated, with them)")
     arguments = parser.parse_args()
     if not logs_of("main"):
-        raise config.UserError(f"{RESULTS}: no results of `main`; make experiments makes them")
-    folder = arguments.folder or os.path.join(ROOT, "reports", "generated")
+        raise config.UserError(f"{findings.RESULTS}: no results of `main`; make experiments makes them")
+    folder = arguments.folder or os.path.join(findings.ROOT, "reports", "generated")
     os.makedirs(folder, exist_ok=True)
-    with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as file:
-        readme = files.with_part(file.read(), "results", readme_table())
-    readme = files.with_part(readme, "vae results", readme_vae_table())
-    texts = {"numbers.tex": as_macros(numbers()), "README.md": readme,
+    with open(os.path.join(findings.ROOT, "README.md"), encoding="utf-8") as file:
+        readme = table.with_part(file.read(), "results", readme_table())
+    readme = table.with_part(readme, "vae results", readme_vae_table())
+    texts = {"numbers.tex": as_macros(findings.numbers()), "README.md": readme,
              **{f"table_{name}.tex": make() for name, make in TABLES.items()}}
     texts = {name: text for name, text in texts.items() if text}
     if not arguments.folder:
         draw(folder)
     for name, text in texts.items():
-        path = os.path.join(ROOT if name == "README.md" and not arguments.folder else folder, name)
+        path = os.path.join(findings.ROOT if name == "README.md" and not arguments.folder else folder, name)
         with files.whole_file(path) as file:
             file.write(text.encode())
 

@@ -11,6 +11,7 @@ import runlog
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "reports"))
 import experiments  # noqa: E402
+import findings  # noqa: E402
 import report  # noqa: E402
 
 TINY = ("--dataset MNIST --device cpu --batch-size 5 --hidden-widths 10-6 --total-epochs 3 --initial-iterations 1 "
@@ -103,7 +104,7 @@ def test_every_experiment_is_a_command_that_the_programs_take():
 # ---- the report ----
 
 def read(*path):
-    with open(os.path.join(report.ROOT, *path), encoding="utf-8") as file:
+    with open(os.path.join(findings.ROOT, *path), encoding="utf-8") as file:
         return file.read()
 
 
@@ -112,8 +113,8 @@ def test_the_committed_numbers_and_tables_are_what_the_committed_results_give(tm
     monkeypatch.setattr(sys, "argv", ["report.py", str(tmp_path)])
     report.main()
     made = sorted(os.listdir(str(tmp_path)))
-    assert made == sorted(["README.md", *(name for name in os.listdir(os.path.join(report.ROOT, "reports", "generated"))
-                                          if name.endswith(".tex"))])
+    generated = os.listdir(os.path.join(findings.ROOT, "reports", "generated"))
+    assert made == sorted(["README.md", *(name for name in generated if name.endswith(".tex"))])
     for name in made:
         committed = read(name) if name == "README.md" else read("reports", "generated", name)
         assert (tmp_path / name).read_text(encoding="utf-8") == committed, f"{name}: make report makes it anew"

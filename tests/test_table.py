@@ -9,6 +9,7 @@ import pytest
 import files
 import runlog
 import table
+from config import UserError
 
 WORDS = {"none": "without pruning", "contribution": "contribution-based pruning", "random": "randomised pruning"}
 
@@ -265,3 +266,11 @@ def test_without_scipy_one_line_says_so(write, run, monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy", None)
     status, tables, err = run(*write({"none": (95.0, 96.0)}))
     assert (status, tables, err.count("\n")) == (2, [], 1) and "pip install scipy" in err
+
+
+def test_a_part_of_a_text_stands_between_its_two_lines():
+    text = "head\n<!-- a -->\nold\n<!-- a -->\ntail <!-- b -->\n"
+    new = table.with_part(text, "a", "new")
+    assert new == "head\n<!-- a -->\n\nnew\n\n<!-- a -->\ntail <!-- b -->\n" == table.with_part(new, "a", "new")
+    with pytest.raises(UserError, match="README.md has 1 lines `<!-- b -->`; expected two"):
+        table.with_part(text, "b", "new")
