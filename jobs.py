@@ -83,8 +83,9 @@ def side_by_side(units, jobs, threads, stop):
                 if stop.asked or failed:
                     ask_to_stop(running)
                 elif ready and len(running) < jobs:
-                    waiting.remove(ready[0])
-                    running[ready[0]] = begin(ready[0], threads, stop)
+                    unit = next_of(ready, waiting, jobs)
+                    waiting.remove(unit)
+                    running[unit] = begin(unit, threads, stop)
                     continue
                 connection.wait([process.sentinel for process in running.values()], LOOK)
                 for unit in [unit for unit, process in running.items() if not process.is_alive()]:
@@ -110,6 +111,13 @@ def side_by_side(units, jobs, threads, stop):
             raise UserError(f"{unit.name}: its process was killed by signal {-status}; go on with --resume and its log")
         sys.exit(status)
     return diverged
+
+
+def next_of(ready, waiting, jobs):
+    """The first of the units that may begin; but where few are left, the first that others wait for: a process would
+    idle at the end if it came last."""
+    awaited = [unit for unit in ready if any(unit in later.after for later in waiting)]
+    return awaited[0] if awaited and len(ready) <= 2 * jobs else ready[0]
 
 
 def begin(unit, threads, stop):
