@@ -119,7 +119,15 @@ def draw_measure(axes, lines, measure):
             if halves:
                 fill(axes, epochs, values, halves, line.style["color"])
     axes.set_ylabel(PANELS[measure].label)
+    bound(axes, measure)
     axes.grid(axis="y", color="0.9")
+
+
+def bound(axes, measure):
+    """End the axis of an accuracy just beyond 0 and 100 %: a band of few seeds may go further."""
+    if "accuracy" in measure:
+        low, high = axes.get_ylim()
+        axes.set_ylim(max(-1, low), min(101, high))
 
 
 def fill(axes, places, values, halves, colour):
@@ -239,9 +247,8 @@ def panels_of(logs, rows=1, height=3.2, **options):
     datasets = by_dataset(logs)
     figure, axes = pyplot.subplots(rows, len(datasets), squeeze=False, layout="constrained", **options,
                                    figsize=(1 + 4 * len(datasets), 1 + height * rows))
-    figure.suptitle(plain(seeds_of(sorted(logs, key=lambda log: log.header["seed"]))), fontsize="medium")
-    for name, column in zip(datasets, axes.T):
-        column[0].set_title(plain(name))
+    for some, column in zip(datasets.values(), axes.T):
+        column[0].set_title(plain(title(sorted(some, key=lambda log: log.header["seed"]))), fontsize="medium")
         for panel in column:
             panel.grid(color="0.92")
     return list(zip(datasets.values(), axes.T))
@@ -305,6 +312,7 @@ def draw_rounds(logs):
                     plot_means(axes, places, values, style, **look)
             handles.append(named(words, style))
         axes.set(xlabel="hidden neurons removed after the round (%)", ylabel=label_of(main))
+        bound(axes, main)
     sides = [Line2D([], [], color=GREY, marker="o", label="right after the round"),
              Line2D([], [], color=GREY, marker="o", linestyle=(0, (4, 1.6)), markerfacecolor="white",
                     label="before the round")]
