@@ -12,8 +12,6 @@ from config import Diverged, Interrupted, UserError, report_errors, say
 
 LOOK = 0.2      # seconds between two looks whether to stop
 THREADS = torch.get_num_threads()  # of this process, before any are given away
-
-
 DIVERGED = 3    # the status of a process whose unit has diverged
 
 

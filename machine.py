@@ -3,6 +3,7 @@ import contextlib
 import ctypes
 import os
 import platform
+import re
 import subprocess
 import time
 
@@ -83,7 +84,12 @@ def environment(device, threads):
     machine = torch.cuda.get_device_name() if device.type == "cuda" else processor_name()
     return {"started": time.strftime("%Y-%m-%d %H:%M:%S"), "python": platform.python_version(),
             "torch": str(torch.__version__), "numpy": np.__version__, "machine": machine,
-            "threads": threads, "commit": commit()}
+            "instructions": instructions(), "threads": threads, "commit": commit()}
+
+
+def instructions():
+    """The vector instructions that torch uses on this processor: others give other bits."""
+    return re.search(r"CPU capability usage: (.+)", torch.__config__.show()).group(1)
 
 
 def processor_name():

@@ -15,8 +15,8 @@ MEASURES = {"accuracy": ["test accuracy", "training accuracy"],
             "BCE": ["test loss", "training loss", "test BCE", "test KLD", "test PSNR", "active units"]}
 # What may differ between the runs of one experiment; everything else that a header says must be the same.
 FREE = RESULTLESS | {"seed", "seeds", "pruning", "compare", "initial_widths", "device", "started", "python", "torch",
-                     "numpy", "machine", "threads", "commit", "compensate", "lambda_average", "lambda_max",
-                     "ranking_images"}
+                     "numpy", "machine", "instructions", "threads", "commit", "compensate", "lambda_average",
+                     "lambda_max", "ranking_images"}
 # What the header of a finished run says, and what an earlier version did not say yet.
 HEADER = {"dataset": str, "total_epochs": int, "initial_iterations": int, "increment": int, "prune_percent": float,
           "pruning": str, "seed": int, "hidden_widths": list}

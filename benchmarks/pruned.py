@@ -109,8 +109,8 @@ def rows_of(case):
     verdict = "" if gain > 1.05 else "fewer neurons do not mean less time here; "
     yield side_by_side.Row(
         f"{case.name}: {verdict}an epoch with 1 neuron a hidden layer, which no pruning saves, against the one before: "
-        f"{rest / was:.0%}; of it what {steps * case.images // case.timed:,} steps of 1 image take {fixed / was:.0%}, "
-        f"reading images {reading / was:.0%}, {work}",
+        f"{rest / was:.0%}; in it, of the whole epoch before, what {steps * case.images // case.timed:,} steps of 1 "
+        f"image take {fixed / was:.0%}, reading images {reading / was:.0%}, {work}",
         side_by_side.duration(rest), side_by_side.duration(was), was / rest, "")
 
 

@@ -3,7 +3,6 @@
 A benchmark is a script with a function `rows()` that yields Row's; run alone it prints them as a table.
 """
 import os
-import re
 import statistics
 import sys
 import time
@@ -62,9 +61,8 @@ def duration(value):
 
 def setting():
     """The line above a table: when and on what it was measured."""
-    instructions = re.search(r"CPU capability usage: (\w+)", torch.__config__.show()).group(1)
-    return (f"{time.strftime('%Y-%m-%d')}, {machine.processor_name()} ({instructions}), {torch.get_num_threads()} "
-            f"threads, torch {torch.__version__}, medians of {REPEATS}")
+    return (f"{time.strftime('%Y-%m-%d')}, {machine.processor_name()} ({machine.instructions()}), "
+            f"{torch.get_num_threads()} threads, torch {torch.__version__}, medians of {REPEATS}")
 
 
 def table(rows):

@@ -120,8 +120,13 @@ def main():
                 run(experiment)
                 keep(experiment)
                 tqdm.write(f"{experiment.name}: finished after {(time.monotonic() - started) / 60:.1f} minutes")
-            except (config.UserError, SystemExit) as error:  # such as CIFAR-100 without a network
+            except config.UserError as error:  # such as CIFAR-100 without a network
                 tqdm.write(f"{experiment.name}: not run ({error})", file=sys.stderr)
+                complete = False
+            except SystemExit:
+                # A run of it diverged. A table of the others would be of the seeds that went well.
+                tqdm.write(f"{experiment.name}: not finished, as said above; its logs stay in "
+                           f"{os.path.join(WORK, experiment.name)}, none is kept for the report", file=sys.stderr)
                 complete = False
             except config.Interrupted:
                 raise config.Interrupted("interrupted; the same command goes on")

@@ -93,7 +93,7 @@ def numbers():
                     found[f"{key}/mean"] = f"{value.mean:.2f}"
                 if isinstance(value, table.Difference) and value.p is not None:
                     found[f"{key}/p"] = probability(value.p)
-    return {**found, **versus(), **wins(), **spreads()}
+    return {**found, **versus(), **wins(), **spreads(), **starts()}
 
 
 def short(column):
@@ -179,6 +179,21 @@ def spreads():
             rounds = zip(*(means_of_rounds(seeds.values(), moment) for arm, seeds in arms.items()
                            if arm in ranking.CRITERIA))
             found[f"{name}/widest spread {moment} a round"] = f"{max(max(means) - min(means) for means in rounds):.1f}"
+    return found
+
+
+def starts():
+    """Of how many seeds an arm went into its first round with the measures that contribution had there: the same
+    network. Runs of another processor have other bits after the first epochs."""
+    found = {}
+    for name, results in EXPERIMENTS.items():
+        for arms in table.experiments(logs_of(*results)).values():
+            runs = {key_of(arm, some): {seed: log.rounds[0].before for seed, log in some.items() if log.rounds}
+                    for (arm, _), some in arms.items()}
+            plain = runs["contribution"] if "contribution" in runs else next(iter(runs.values()))
+            found.update({f"{name}/{key}/seeds with the same start": str(sum(
+                some[seed] == before for seed, before in plain.items() if seed in some))
+                for key, some in runs.items() if some})
     return found
 
 

@@ -364,13 +364,16 @@ def test_the_flag_in_ranking_that_was_turned_meanwhile_is_refused(small, drive, 
 
 
 @pytest.mark.parametrize("name, value", [("learning_rate", 0.2), ("checkpoint_every", 1), ("vae_increment", 3)])
-def test_constants_that_this_run_does_not_take_may_change(interrupted, drive, monkeypatch, name, value, uninterrupted):
+def test_constants_that_this_run_does_not_take_may_change(drive, monkeypatch, name, value, uninterrupted, request):
+    left, _ = uninterrupted("driver.py")
+    interrupted = request.getfixturevalue("interrupted")  # in the same folder, so not before
     # The learning rate is another data set's.
     if name == "learning_rate":
         monkeypatch.setitem(constants.CIFAR10, name, value)
     else:
         monkeypatch.setattr(constants, name, value)
     assert drive("--resume", log_of(interrupted, "contribution"))[0] == 0
+    assert remains(interrupted) == left
 
 
 def test_a_larger_total_in_constants_extends_a_run_without_flags(small, drive, monkeypatch):

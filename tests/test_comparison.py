@@ -289,6 +289,18 @@ def test_no_process_waits_long_for_the_last_seeds_shared_epochs():
     assert now == 380  # 360 would be without any idle moment, 410 is what the order of the units takes
 
 
+def test_runs_side_by_side_begin_in_the_order_that_next_of_says(small, drive, monkeypatch):
+    asked, begun, next_of, begin = [], [], jobs.next_of, jobs.begin
+
+    def recording(*given):
+        asked.append(next_of(*given))
+        return asked[-1]
+    monkeypatch.setattr(jobs, "next_of", recording)
+    monkeypatch.setattr(jobs, "begin", lambda unit, threads, stop: begun.append(unit) or begin(unit, threads, stop))
+    assert drive(*TINY["driver.py"][:-1], *SEEDS, "--jobs", "2")[0] == 0
+    assert asked == begun and len(asked) == 8
+
+
 def test_a_dry_run_counts_seeds_and_jobs(small, drive):
     _, out, _ = drive(*TINY["driver.py"][:-1], *SEEDS, "--dry-run")
     # Of every seed 6 epochs from scratch, 3 shared ones and 3 of each of the two arms.

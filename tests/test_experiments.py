@@ -1,4 +1,5 @@
 """The experiments of the report: what is run, kept, gone on with and left alone; and what the report says of them."""
+import collections
 import os
 import re
 import sys
@@ -86,6 +87,17 @@ def test_an_experiment_that_cannot_run_is_named_and_the_others_go_on(run, tmp_pa
     assert len(results(tmp_path, "main/MNIST")) == 4
 
 
+def test_an_experiment_with_a_run_that_diverges_keeps_nothing_for_the_report_and_the_others_go_on(
+        run, tmp_path, monkeypatch):
+    listed = [experiments.classifier("published/MNIST", f"{TINY} --learning-rate 1e30", 1),
+              experiments.classifier("main/MNIST", TINY, 1)]
+    monkeypatch.setattr(experiments, "experiments", lambda: listed)
+    status, _, err = run()
+    assert status == 2 and "the loss is not finite" in err
+    assert re.search(r"^published/MNIST: not finished, .* logs/experiments/published/MNIST,", err, re.M)
+    assert os.listdir(str(tmp_path / "reports" / "results")) == ["main"]
+
+
 def test_an_unknown_name_is_one_line(run):
     status, _, err = run("other")
     assert status == 2 and err == "experiments.py: no experiment's name begins with other; --list names them\n"
@@ -103,6 +115,32 @@ def test_every_experiment_is_a_command_that_the_programs_take():
 
 # ---- the report ----
 
+def test_holm_corrects_by_the_rank_and_never_below_an_earlier_one():
+    # By hand: 0.01 x 3; 0.03 x 2; 0.04 x 1, but no less than the one before. A p of 0.5 x 2 ends at 1.
+    assert findings.holm({"a": 0.01, "b": 0.04, "c": 0.03}) == pytest.approx({"a": 0.03, "b": 0.06, "c": 0.06})
+    assert findings.holm({"a": 0.9, "b": 0.6}) == {"a": 1, "b": 1}
+
+
+def test_an_asterisk_is_for_what_is_significant_after_the_correction():
+    rows = {arm: {"minus randomised pruning": p and findings.table.Difference(1.0, 0.5, 10, p, None)}
+            for arm, p in {"random": None, "contribution": 0.03, "magnitude": 0.01, "taylor": 0.2}.items()}
+    assert report.significant(rows) == {"magnitude"}  # 0.01 x 3 < 0.05 < 0.03 x 2
+
+
+def test_a_criterion_wins_where_the_difference_is_larger_than_its_interval(monkeypatch):
+    log = collections.namedtuple("Log", "header summary")
+
+    def part(contribution, random, magnitude):
+        return {arm: {seed: log({}, {"test accuracy": value + seed % 2 / 100}) for seed, value in enumerate(values)}
+                for arm, values in (("contribution", contribution), ("random", random), ("magnitude", magnitude))}
+    parts = [part([90, 91, 92], [80, 81, 82.1], [91, 92.1, 93]), part([90, 91, 92], [80, 99, 91], [90, 91.1, 91.8])]
+    monkeypatch.setattr(findings, "parts_removed", lambda dataset: parts)
+    monkeypatch.setattr(findings.table, "at_the_end", lambda run: run.summary["test accuracy"])
+    found = {key.split("/")[2]: count for key, count in findings.wins().items() if "/MNIST/" in key}
+    assert found == {"parts": "2", "above random": "1", "below random": "0", "above magnitude": "0",
+                     "below magnitude": "1"}
+
+
 def read(*path):
     with open(os.path.join(findings.ROOT, *path), encoding="utf-8") as file:
         return file.read()
@@ -118,6 +156,13 @@ def test_the_committed_numbers_and_tables_are_what_the_committed_results_give(tm
     for name in made:
         committed = read(name) if name == "README.md" else read("reports", "generated", name)
         assert (tmp_path / name).read_text(encoding="utf-8") == committed, f"{name}: make report makes it anew"
+
+
+def test_the_arms_of_every_committed_experiment_share_their_start():
+    found = {tuple(key.rsplit("/", 2)[:2]): count for key, count in findings.starts().items()}
+    plain = [(name, arm) for name, arm in found if "," not in arm]
+    assert len(plain) > 50
+    assert all(found[name, arm] == found[name, "contribution"] != "0" for name, arm in plain)
 
 
 def test_the_report_quotes_numbers_and_sources_that_there_are():

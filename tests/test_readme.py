@@ -19,7 +19,7 @@ def readme(monkeypatch):
 
 
 def test_the_table_of_the_example_is_what_its_logs_say(readme):
-    logs = plot.read_logs(plot.find_logs(os.path.join("logs", "MNIST")))[""]
+    logs = plot.read_logs(plot.find_logs(os.path.join("logs", "example", "MNIST")))[""]
     assert len(logs) == 3
     for line in plot.lines_of(logs):
         training, test = (line.curves.measures["accuracy"][name][-1][1] for name in ("training", "test"))
@@ -31,7 +31,7 @@ def test_the_final_network_loads_in_the_three_lines(readme):
     block, = re.findall("```python\n(.*?)```", readme, re.DOTALL)
     exec(block, names)
     assert len(block.splitlines()) == 3
-    log = plot.runlog.parse_log(os.path.join("logs", "MNIST", "training_logwithPruning.txt"))
+    log = plot.runlog.parse_log(os.path.join("logs", "example", "MNIST", "training_logwithPruning.txt"))
     assert models.widths(names["network"]) == log.summary["widths"]
     assert names["network"](torch.zeros(2, 1, 28, 28)).shape == (2, 10)
 
