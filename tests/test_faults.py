@@ -379,7 +379,7 @@ def test_the_extent_of_a_log_that_is_gone_says_so(tmp_path):
 def test_what_ends_a_run_ends_those_beside_it_and_keeps_their_work(place):
     running = Program(place, *BESIDE, "--total-epochs", "100000", "--initial-iterations", "99999")
     path = files.log_path(str(place / "logs"), "MNIST", "contribution", seed=30)
-    gone = files.log_path(str(place / "logs"), "MNIST", "scratch", seed=30)
+    gone = files.log_path(str(place / "logs"), "MNIST", "contribution", seed=31)
     wait_for_epoch(path)
     wait_for_epoch(gone)
     os.rename(gone, gone + ".away")
