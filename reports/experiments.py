@@ -124,7 +124,7 @@ def main():
                 tqdm.write(f"{experiment.name}: not run ({error})", file=sys.stderr)
                 complete = False
             except SystemExit:
-                # A run of it diverged. A table of the others would be of the seeds that went well.
+                # A run of it diverged or failed. A table of the others would be of the seeds that went well.
                 tqdm.write(f"{experiment.name}: not finished, as said above; its logs stay in "
                            f"{os.path.join(WORK, experiment.name)}, none is kept for the report", file=sys.stderr)
                 complete = False

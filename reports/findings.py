@@ -190,7 +190,7 @@ def starts():
         for arms in table.experiments(logs_of(*results)).values():
             runs = {key_of(arm, some): {seed: log.rounds[0].before for seed, log in some.items() if log.rounds}
                     for (arm, _), some in arms.items()}
-            plain = runs["contribution"] if "contribution" in runs else next(iter(runs.values()))
+            plain = runs.get("contribution", {})
             found.update({f"{name}/{key}/seeds with the same start": str(sum(
                 some[seed] == before for seed, before in plain.items() if seed in some))
                 for key, some in runs.items() if some})

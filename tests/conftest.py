@@ -6,6 +6,7 @@ import os
 import pickle
 import pty
 import select
+import signal
 import socket
 import struct
 import subprocess
@@ -22,6 +23,8 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: two threads wai
 ENVIRONMENT = dict(os.environ, http_proxy="http://127.0.0.1:9", https_proxy="http://127.0.0.1:9")
 PROMPT = b"Number of the data set: "
 sys.path.insert(0, ROOT)
+# A shell starts what it runs in the background with Ctrl-C ignored, which the tests' own processes would inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_terminal_summary(terminalreporter):

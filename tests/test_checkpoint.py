@@ -385,15 +385,18 @@ def test_a_larger_total_in_constants_extends_a_run_without_flags(small, drive, m
     assert [line.epoch for line in runlog.parse_log(log_of(small, "none")).epochs] == [1, 2, 3, 4]
 
 
-def test_another_number_of_threads_stands_in_the_log(interrupted, drive, monkeypatch):
+@pytest.mark.parametrize("name, value", [("threads", 77), ("instructions", "others")])
+def test_another_number_of_threads_or_another_processor_stands_in_the_log(name, value, interrupted, drive, monkeypatch):
     environment = machine.environment
-    monkeypatch.setattr(machine, "environment", lambda *where: {**environment(*where), "threads": 77})
+    before = runlog.parse_log(log_of(interrupted, "contribution")).header
+    assert before[name] == environment(torch.device("cpu"), 1)[name]
+    monkeypatch.setattr(machine, "environment", lambda *where: {**environment(*where), name: value})
     assert drive("--resume", log_of(interrupted, "contribution"))[0] == 0
     for arm in ARMS:
         with open(log_of(interrupted, arm)) as file:
             text = file.read()
-        assert text.count("# threads = 77\n") == 1 and text.count("# started") == 1
-        assert runlog.parse_log(log_of(interrupted, arm)).header["threads"] == 77
+        assert text.count(f"# {name} = {value!r}\n") == 1 and text.count("# started") == 1
+        assert runlog.parse_log(log_of(interrupted, arm)).header[name] == value
 
 
 def test_a_log_of_the_other_program_is_refused(refused, interrupted):

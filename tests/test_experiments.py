@@ -116,7 +116,7 @@ def test_every_experiment_is_a_command_that_the_programs_take():
 # ---- the report ----
 
 def test_holm_corrects_by_the_rank_and_never_below_an_earlier_one():
-    # By hand: 0.01 x 3; 0.03 x 2; 0.04 x 1, but no less than the one before. A p of 0.5 x 2 ends at 1.
+    # By hand: 0.01 x 3; 0.03 x 2; 0.04 x 1, but no less than the one before. No p ends above 1.
     assert findings.holm({"a": 0.01, "b": 0.04, "c": 0.03}) == pytest.approx({"a": 0.03, "b": 0.06, "c": 0.06})
     assert findings.holm({"a": 0.9, "b": 0.6}) == {"a": 1, "b": 1}
 
