@@ -111,11 +111,17 @@ class Interrupted(Exception):
 
 
 def run_command(main):
-    """Run the `main` of a command, see report_errors; SIGTERM is as Ctrl-C."""
+    """Run the `main` of a command, see report_errors; SIGTERM is as Ctrl-C. Once it has ended both end the process at
+    once: Python would print a traceback where one comes while it shuts down."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if sys.stdout:
         sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may hold what a terminal cannot show
-    report_errors(main)
+    try:
+        report_errors(main)
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, signal.SIG_DFL)
 
 
 NO_MEMORY = "out of memory|not enough memory|allocate memory"  # what torch says of a lack of it

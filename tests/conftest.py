@@ -23,8 +23,6 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: two threads wai
 ENVIRONMENT = dict(os.environ, http_proxy="http://127.0.0.1:9", https_proxy="http://127.0.0.1:9")
 PROMPT = b"Number of the data set: "
 sys.path.insert(0, ROOT)
-# A shell starts what it runs in the background with Ctrl-C ignored, which the tests' own processes would inherit.
-signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_terminal_summary(terminalreporter):
@@ -35,6 +33,13 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.section("faults")
         for row in [("fault", "tries", "lost", "recovered"), *faults]:
             terminalreporter.write_line("{:64}{:>8}{:>8}{:>12}".format(*row))
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c():
+    """Every test begins with Python's own Ctrl-C: a shell has what it runs in the background ignore it, and a command
+    that a test has called leaves it to the system."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -16,6 +16,7 @@ import re
 import resource
 import shutil
 import signal
+import subprocess
 import sys
 import time
 
@@ -211,7 +212,7 @@ def test_killed_at_random_moments(name, program, tries, place, undisturbed, coun
         with contextlib.suppress(ProcessLookupError):  # it has just ended
             os.kill(running.process.pid, getattr(signal, name))
         return running
-    statuses = {"SIGKILL": [-signal.SIGKILL], "SIGINT": [130], "SIGTERM": [130, -signal.SIGTERM]}[name]
+    statuses = [130, -getattr(signal, name)]  # by the signal itself before the command has begun and after its end
     lost, recovered = disturb(place, program, undisturbed, start, statuses, tries)
     count(f"{name} at a random moment, {program}", tries, lost, recovered)
 
@@ -234,8 +235,16 @@ def test_killed_while_it_begins(kill_at, place, undisturbed):
     assert remains(place) == undisturbed("driver.py, seeds")[0]
 
 
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_while_python_shuts_down_ends_a_command_without_a_word(name):
+    command = f"""import atexit, os, signal, config
+atexit.register(os.kill, os.getpid(), signal.{name})
+config.run_command(lambda: print("done"))"""
+    ended = subprocess.run([sys.executable, "-c", command], capture_output=True, cwd=ROOT)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (-getattr(signal, name), b"done\n", b"")
+
+
 def test_the_second_ctrl_c_ends_at_once_and_an_ignored_one_never():
-    found = signal.signal(signal.SIGINT, signal.default_int_handler)  # pytest itself may have been started to ignore it
     with pytest.raises(KeyboardInterrupt), checkpoint.Stop() as stop:
         os.kill(os.getpid(), signal.SIGINT)
         assert stop.asked
@@ -245,7 +254,7 @@ def test_the_second_ctrl_c_ends_at_once_and_an_ignored_one_never():
         os.kill(os.getpid(), signal.SIGTERM)
         assert not stop.asked
     assert signal.signal(signal.SIGTERM, earlier) == signal.SIG_IGN
-    assert signal.signal(signal.SIGINT, found) == signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
 
 
 # ---- the disk ----
