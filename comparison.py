@@ -22,7 +22,10 @@ ARMS = ["none", *ranking.CRITERIA, "scratch"]
 
 def prepare(program, description):
     """The checked configuration of this command line and the device to train on."""
-    default = "contribution" if ranking.contribBasedPruning else "random"
+    by_contribution = getattr(ranking, "contribBasedPruning", "missing")
+    if by_contribution not in (True, False):
+        raise UserError(f"ranking.py: contribBasedPruning is {by_contribution!r}; legal: True or False")
+    default = "contribution" if by_contribution else "random"
     settings = resolve(sys.argv[1:], description, program, default, ARMS, checkpoint.read)
     machine.keep_freed_memory()
     machine.repeat_exactly(settings.deterministic)
@@ -85,7 +88,8 @@ class Seed:
     def __init__(self, number, config, network, start, task, prefix, stop):
         self.number, self.config, self.network, self.start, self.task, self.stop = (
             number, config, network, start, task, stop)
-        self.arms, name = config.compare or [config.pruning], number if config.seeds > 1 else None
+        self.arms = config.compare or [config.pruning]
+        name = number if config.seeds > 1 else None
         self.paths = {arm: files.log_path(config.log_folder, config.dataset, arm, prefix, name) for arm in self.arms}
         # Arms that have the epochs before the first round in common, which are trained once and stand in every log.
         self.together = [arm for arm in self.arms if arm != "scratch"]
@@ -135,7 +139,7 @@ class Seed:
         checkpoint.save_network(files.network_path(log.name), self.network, run.model)
         self.task.show(run, arm, "end", log.name)
         summary = training.finish(run, self.task, [log])
-        words = training.describe_run(run, self.config, arm)
+        words = training.name_of(run, self.config, arm)
         print(f"{words}: {runlog.format_summary(summary)}written to {log.name}", flush=True)
 
     def conclude(self):
@@ -188,7 +192,7 @@ class Seed:
             # Of a run that was killed while it wrote them, checkpoints of shared epochs may differ, or be missing yet.
             there = [arm for arm in part if arm in self.states]
             furthest = max(there, default=None,
-                           key=lambda arm: (self.states[arm]["epoch"], self.states[arm]["batches"]))
+                           key=lambda arm: [self.states[arm][name] for name in ("epoch", "rounds", "batches")])
             if furthest and len(self.states[furthest]["extents"]) == len(part):
                 self.sources.append((furthest, part))
             elif there or any(state["epoch"] or state["batches"] for state in self.states.values()):
@@ -238,7 +242,7 @@ class Seed:
             raise UserError(f"{path}: with {config.total_epochs} epochs the other arms end with other widths than this "
                             "network has, so that this comparison cannot be extended; start it anew")
         checkpoint.restore(self.fresh("none"), state)
-        return {name: state[name] for name in ("config", "environment", "extents", "epoch", "batches")}
+        return {name: state[name] for name in ("config", "environment", "extents", "epoch", "rounds", "batches")}
 
 
 def note_changes(config, state, logs):

@@ -323,7 +323,7 @@ def make_parser(values, program, description, default_pruning, arms):
 
 def arm_list(arms, text):
     """The arms of a list with commas between them. Raises UserError."""
-    names = text.replace(" ", "").split(",")
+    names = [name.strip() for name in text.split(",")]
     wrong = [name for name in names if name not in arms or names.count(name) > 1]
     if wrong:
         raise UserError(f"--compare {text}: {wrong[0]!r}; legal: some of {', '.join(arms)}, each once")

@@ -19,7 +19,7 @@ import training
 def main():
     settings, device = comparison.prepare(config.CLASSIFIER, __doc__.splitlines()[0])
     dataset = data.load(settings, device, settings.mean, settings.std)
-    check_sides(*dataset.train.image_shape, settings.conv_widths)
+    check_sides(dataset.train.image_shape, settings.conv_widths)
     network = {"image_shape": dataset.train.image_shape, "conv_widths": settings.conv_widths,
                "hidden_widths": settings.hidden_widths, "classes": dataset.classes}
 
@@ -28,12 +28,13 @@ def main():
         optimizer = torch.optim.SGD(model.parameters(), lr=settings.learning_rate, momentum=settings.momentum)
         return training.Run(model, optimizer, seed)
 
-    task = training.Task(dataset, classify, lambda model: {}, lambda run, arm, moment, path: None, None)
+    task = training.Task(dataset, classify)
     comparison.compare(settings, network, start, task, config.CLASSIFIER.log)
 
 
-def check_sides(channels, height, width, conv_widths):
+def check_sides(image_shape, conv_widths):
     """Raise UserError where nothing would be left of an image that every convolution's pooling halves."""
+    _, height, width = image_shape
     if min(height, width) < 2 ** len(conv_widths):
         raise config.UserError(f"conv_widths: {len(conv_widths)} convolutions cannot halve an image of {height} x "
                                f"{width} pixels; take fewer")

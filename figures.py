@@ -47,17 +47,30 @@ SQUEEZED = 0.3  # of the height, for the few values that are far worse than the 
 
 
 def name_arms(arms):
-    """Words and style of every arm, of pairs (arm, its first log); where several are of one arm, their ways of ranking
-    or their paths tell them apart."""
+    """Words and style of every arm, of pairs (arm, its first log); where several are of one arm, their ways of ranking,
+    what else they differ in or their paths tell them apart."""
     spare = zip(itertools.cycle(SPARE_COLOURS), itertools.cycle(SPARE_MARKERS))
     seen, names = [], [table.words_of(log, arm) for arm, log in arms]
     for position, ((arm, log), name) in enumerate(zip(arms, names)):
-        words = name + f", {log.path}" * (names.count(name) > 1)
+        alike = [other for (_, other), its in zip(arms, names) if its == name]
+        words = f"{name}, {told_apart(alike)[alike.index(log)]}" if len(alike) > 1 else name
         colour, marker = ARMS[arm] if arm in ARMS and arm not in seen else next(spare)
         seen.append(arm)
         # Where curves coincide, the earlier one shows on both sides of the later, thinner one.
         width = 1.2 + 0.6 * min(2, len(arms) - 1 - position)
         yield words, {"color": colour, "marker": marker, "linewidth": width, "markersize": 3 + 1.2 * width}
+
+
+def told_apart(logs):
+    """What the settings of logs differ in, as a text each; their paths where that says nothing or too much."""
+    settings = [dict(table.settings_of(log)) for log in logs]
+    differing = [name for name in dict.fromkeys(itertools.chain(*settings))
+                 if len({one.get(name) for one in settings}) > 1]
+    texts = [", ".join(f"{name} {log.header.get(name)}" if name != "dataset" else runlog.words(log.header.get(name))
+                       for name in differing) for log in logs]
+    told = len(set(texts)) == len(logs) and len(differing) <= 3 and all(
+        name in log.header for name in differing for log in logs)
+    return texts if told else [log.path for log in logs]
 
 
 # ---- against the epoch ----
@@ -75,7 +88,7 @@ def draw(lines):
         draw_measure(axes, lines, measure)
     if with_neurons:
         draw_neurons(panels[-1], with_neurons)
-    marks = mark_rounds(panels, lines) + band_mark(lines)
+    marks = mark_rounds(panels, lines) + band_mark([len(line.logs) for line in lines])
     values = ([value for line in lines for points in line.curves.measures[measure].values() for _, value in points]
               for measure in measures)
     squeezed = [squeeze(axes, some, PANELS[measure].better) for axes, some, measure in zip(panels, values, measures)]
@@ -123,11 +136,11 @@ def draw_measure(axes, lines, measure):
     axes.grid(axis="y", color="0.9")
 
 
-def bound(axes, measure):
-    """End the axis of an accuracy just beyond 0 and 100 %: a band of few seeds may go further."""
+def bound(axes, measure, axis="y"):
+    """End the axis of an accuracy just beyond 0 and 100 %: an interval of few seeds may go further."""
     if "accuracy" in measure:
-        low, high = axes.get_ylim()
-        axes.set_ylim(max(-1, low), min(101, high))
+        low, high = getattr(axes, f"get_{axis}lim")()
+        axes.set(**{f"{axis}lim": (max(-1, low), min(101, high))})
 
 
 def fill(axes, places, values, halves, colour):
@@ -135,9 +148,9 @@ def fill(axes, places, values, halves, colour):
     axes.fill_between(places, low, high, color=colour, alpha=0.18, linewidth=0)
 
 
-def band_mark(lines):
-    """What the legend says of the bands, as a list."""
-    counts = sorted({len(line.logs) for line in lines if line.curves.bands})
+def band_mark(counts):
+    """What the legend says of the bands, as a list. counts: of how many seeds each line is."""
+    counts = sorted(set(counts) - {1})
     if not counts:
         return []
     words = f" mean of {' or '.join(map(str, counts))} seeds,\n with its 95 % t-interval"
@@ -180,7 +193,9 @@ def squeeze(axes, values, sign, part=0.9):
         return []
     low, high = values.min(), values.max()
     bounds = ticker.MaxNLocator(100, steps=[1, 2, 5, 10]).tick_values(low, high)
-    bound = max(bound for bound in (-np.inf, *bounds) if np.mean(values >= bound) > part)
+    # Below the best value: a band without height would be stretched without end.
+    bound = max(bound for bound in (-np.inf, *bounds)
+                if high - bound > 0.001 * (high - low) and np.mean(values >= bound) > part)
     if sign == 0 or high - bound >= 0.4 * (high - low):
         return []
     slope = SQUEEZED / (1 - SQUEEZED) * (high - bound) / (bound - low)
@@ -212,7 +227,8 @@ def draw_legend(axes, lines, marks):
                    **line.style) for line in lines]
     splits = [Line2D([], [], color=GREY, marker="o", label=f" {split}", **style) for split, style in SPLITS.items()
               if any(split in drawn for line in lines for drawn in line.curves.measures.values())]
-    columns = [column for column in (arms[:COLUMN], arms[COLUMN:], splits, marks) if column]
+    rest = [splits + marks] if len(arms) > COLUMN else [splits, marks]  # four columns would run out of the figure
+    columns = [column for column in (arms[:COLUMN], arms[COLUMN:], *rest) if column]
     height = max(map(len, columns))
     lines_of_text = max(sum(handle.get_label().count("\n") + 1 for handle in column) for column in columns)
     axes.figure.set_figheight(axes.figure.get_figheight() + 0.2 * lines_of_text)
@@ -232,14 +248,14 @@ def by_dataset(logs):
 
 
 def arms_of(logs):
-    """Of runs of any experiments [(arm, words, style, [{seed: RunLog} of every experiment that has it])]."""
+    """Of runs of any experiments [(words, style, [{seed: RunLog} of every experiment that has it])]."""
     found = {}
     for arms in table.experiments(logs).values():
         for key, runs in arms.items():
             found.setdefault(key, []).append(runs)
     keys = sorted(found, key=table.place)
     named = name_arms([(arm, next(iter(found[arm, words][0].values()))) for arm, words in keys])
-    return [(key[0], words, style, found[key]) for key, (words, style) in zip(keys, named)]
+    return [(words, style, found[key]) for key, (words, style) in zip(keys, named)]
 
 
 def panels_of(logs, rows=1, height=3.2, **options):
@@ -266,7 +282,8 @@ def named(words, style):
 def below(panels, handles):
     """One legend for all panels, below them."""
     handles, columns = list({handle.get_label(): handle for handle in handles}.values()), 1 + len(panels)
-    figure, height = panels[0][1][0].figure, 0.1 + LEGEND_LINE * -(-len(handles) // columns)
+    lines = -(-len(handles) // columns) + any("\n" in handle.get_label() for handle in handles)
+    figure, height = panels[0][1][0].figure, 0.1 + LEGEND_LINE * lines
     figure.set_figheight(figure.get_figheight() + height)
     figure.legend(handles=handles, loc="lower center", ncol=columns, frameon=False, fontsize="small", handlelength=3)
     part = height / figure.get_figheight()
@@ -274,35 +291,61 @@ def below(panels, handles):
 
 
 def plot_means(axes, places, values, style, **more):
-    """A line through the means of lists of values, with the band of their 95 % t-intervals."""
-    means = list(map(table.mean, values))
+    """A line through the means of lists of values, with the band of their 95 % t-intervals; of one, with a bar."""
+    means, halves = list(map(table.mean, values)), list(map(table.half_width, values))
     axes.plot(places, means, **{**style, **FINE, **more})
-    fill(axes, places, means, list(map(table.half_width, values)), style["color"])
+    if len(means) > 1:
+        fill(axes, places, means, halves, style["color"])
+    else:
+        axes.errorbar(places, means, halves, fmt="none", ecolor=style["color"], capsize=3)
+
+
+def need_rounds(logs):
+    """Raise UserError where no log of a data set has a round."""
+    for name, some in by_dataset(logs).items():
+        if not any(log.rounds for log in some):
+            raise config.UserError(f"no log of {name} has a round; give those of arms that prune")
+
+
+def need_likeness(logs, kind, free=()):
+    """Raise UserError where the runs on a data set differ in more than arm, way of ranking and what `free` names."""
+    for name, some in by_dataset(logs).items():
+        settings = [dict(settings) for _, settings in table.experiments(some)]
+        differing = sorted({key for one in settings for key in one if any(
+            other.get(key) != one[key] for other in settings)} - set(free))
+        if differing:
+            raise config.UserError(f"--figure {kind}: logs of {name} differ in {', '.join(differing)}; give those "
+                                   "that do not")
 
 
 def draw_removed(logs):
     """Test accuracy, or a VAE's loss, at the end against the part of the neurons removed, an arm a line."""
-    panels, handles, squeezed = panels_of(logs), [], []
+    need_likeness(logs, "removed", ["initial_iterations", "increment", "prune_percent"])
+    panels, handles, counts, squeezed = panels_of(logs), [], [], []
     for some, (axes,) in panels:
         main, means = table.measures_of(some[0])[0], []
-        for _, words, style, experiments in arms_of(some):
+        for words, style, experiments in arms_of(some):
             points = sorted((table.mean([table.percent_removed(log) for log in runs.values()]),
                              [log.summary[main] for log in runs.values()]) for runs in experiments)
             plot_means(axes, *zip(*points), style)
             means += [table.mean(values) for _, values in points]
+            counts += map(len, experiments)
             handles.append(named(words, style))
         axes.set(xlabel="hidden neurons removed (%)", ylabel=f"{label_of(main)} at the end")
+        bound(axes, main)
         sign = PANELS[main.split()[-1]].better
         squeezed += squeeze(axes, means, sign, better_part(means, sign))
-    below(panels, handles + squeezed)
+    below(panels, handles + band_mark(counts) + squeezed)
 
 
 def draw_rounds(logs):
     """Test accuracy, or a VAE's loss, before and right after every round, an arm a colour."""
-    panels, handles = panels_of(logs), []
+    need_rounds(logs)
+    need_likeness(logs, "rounds")
+    panels, handles, counts = panels_of(logs), [], []
     for some, (axes,) in panels:
         main = table.measures_of(some[0])[0]
-        for _, words, style, experiments in arms_of([log for log in some if log.rounds]):
+        for words, style, experiments in arms_of([log for log in some if log.rounds]):
             for runs in experiments:
                 rounds = list(zip(*(log.rounds for log in runs.values())))
                 first = rounds[0][0].before["neurons"]
@@ -310,22 +353,20 @@ def draw_rounds(logs):
                 for side, look in (("before", {"linestyle": (0, (4, 1.6)), "markerfacecolor": "white"}), ("after", {})):
                     values = [[getattr(entry, side)[main] for entry in entries] for entries in rounds]
                     plot_means(axes, places, values, style, **look)
+            counts += map(len, experiments)
             handles.append(named(words, style))
         axes.set(xlabel="hidden neurons removed after the round (%)", ylabel=label_of(main))
         bound(axes, main)
     sides = [Line2D([], [], color=GREY, marker="o", label="right after the round"),
              Line2D([], [], color=GREY, marker="o", linestyle=(0, (4, 1.6)), markerfacecolor="white",
                     label="before the round")]
-    below(panels, handles + sides)
+    below(panels, handles + sides + band_mark(counts))
 
 
 def draw_variants(logs):
     """What a round costs, and test accuracy or loss at the end, an arm or a way of ranking a row."""
-    for name, some in by_dataset(logs).items():
-        count = len(table.experiments(some))
-        if count > 1:
-            raise config.UserError(f"--figure variants: these logs are of {count} experiments on {name}, which differ "
-                                   "in more than arm and way of ranking; give those of one")
+    need_rounds(logs)
+    need_likeness(logs, "variants")
     panels = panels_of(logs, 2, 0.9 + 0.28 * max(len(arms_of(some)) for some in by_dataset(logs).values()))
     for some, (lost, end) in panels:
         main = table.measures_of(some[0])[0]
@@ -333,6 +374,8 @@ def draw_variants(logs):
         draw_rows(end, some, table.at_the_end)
         lost.set_xlabel(f"{label_of(main)} {'lost' if 'accuracy' in main else 'added'} in a round")
         end.set_xlabel(f"{label_of(main)} at the end")
+        bound(end, main, "x")
+    lost.figure.supxlabel("means over seeds, with their 95 % t-intervals", fontsize="small")
     for row in zip(*(axes for _, axes in panels)):
         labels = [[label.get_text() for label in axes.get_yticklabels()] for axes in row]
         for axes, own in zip(row[1:], labels[1:]):
@@ -343,11 +386,11 @@ def draw_variants(logs):
 def draw_rows(axes, logs, value):
     """An arm a row: the mean of value(log) over its seeds, with the 95 % t-interval."""
     arms = arms_of(logs)
-    for place, (_, _, style, experiments) in enumerate(arms):
+    for place, (_, style, experiments) in enumerate(arms):
         values = [value(log) for runs in experiments for log in runs.values()]
         axes.errorbar(table.mean(values), place, xerr=table.half_width(values), color=style["color"],
                       marker=style["marker"], markersize=6, capsize=3)
-    axes.set_yticks(range(len(arms)), [textwrap.fill(plain(words), 27) for _, words, _, _ in arms], fontsize="small")
+    axes.set_yticks(range(len(arms)), [textwrap.fill(plain(words), 27) for words, _, _ in arms], fontsize="small")
     axes.set_ylim(len(arms) - 0.5, -0.5)
 
 
@@ -355,7 +398,7 @@ def draw_seconds(logs):
     """The seconds that an epoch takes along the run, the median over the seeds, an arm a line."""
     panels, handles = panels_of(logs), []
     for some, (axes,) in panels:
-        for _, words, style, experiments in arms_of(some):
+        for words, style, experiments in arms_of(some):
             for runs in experiments:
                 epochs = list(zip(*(log.epochs for log in runs.values())))
                 times = [float(np.median([entry.measures["time"] for entry in entries])) for entries in epochs]

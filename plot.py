@@ -35,7 +35,8 @@ MANY = 5  # arms from which on a figure shows no training accuracy beside that o
 def main():
     parser = config.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("logs", nargs="*", help="log files, or folders of logs")
-    parser.add_argument("--output", metavar="NAME", default="comparison", help="the files' name (now: comparison)")
+    parser.add_argument("--output", metavar="NAME", default="comparison",
+                        help="the files' name, from the first log's folder on (now: comparison)")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--figure", choices=["epochs", *figures.KINDS], default="epochs",
                       help="what is drawn (now: epochs)")
@@ -51,7 +52,9 @@ def main():
         complete = complete and sum(map(len, kinds.values())) == len(paths)
         for kind, logs in kinds.items():
             folder, name = os.path.split(arguments.output)
-            stem = os.path.join(os.path.dirname(paths[0]), folder, kind + name)
+            folder = os.path.join(os.path.dirname(paths[0]), folder)
+            os.makedirs(folder or ".", exist_ok=True)
+            stem = os.path.join(folder, kind + name)
             if arguments.figure == "epochs" and not arguments.table:
                 lines = lines_of(logs)
                 describe(lines)

@@ -10,6 +10,8 @@ from fractions import Fraction
 
 import torch
 
+from config import UserError
+
 contribBasedPruning = True  # True: the neurons of least contribution go; False: random ones (the control)
 
 CACHED = 2 ** 16  # float64 numbers, half a megabyte: with their products they fit in a core's own cache
@@ -193,8 +195,17 @@ class Reached(Exception):
 # ---- who stays ----
 
 def survivors(passes, criterion, options, prune_percent):
-    """Rank every group and say which neurons stay: one ascending int64 tensor of indices a group."""
-    return [highest(scores, prune_percent) for scores in CRITERIA[criterion](passes.groups, passes, options)]
+    """Rank every group and say which neurons stay: one ascending int64 tensor of indices a group. Raises UserError
+    where a criterion does not give every neuron a score."""
+    scores = CRITERIA[criterion](passes.groups, passes, options)
+    shapes = [tuple(some.shape) if torch.is_tensor(some) else type(some).__name__ for some in scores]
+    wanted = [(group.producer.out_features,) for group in passes.groups]
+    if shapes != wanted:
+        raise UserError(f"the criterion {criterion} in ranking.py gives scores of the shapes {shapes}; expected a "
+                        f"tensor a group, {wanted}")
+    if not all(some.isfinite().all() for some in scores):
+        raise UserError(f"the criterion {criterion} in ranking.py gives scores that are no finite numbers")
+    return [highest(some, prune_percent) for some in scores]
 
 
 def highest(scores, prune_percent):

@@ -20,7 +20,8 @@ from config import UserError
 def rehearse(config, seeds, task):
     """Do some batches, a round of every arm and a checkpoint in a temporary folder, and print what the run will take.
 
-    seeds: of comparison.Seed. The time is that of the unpruned network throughout, so a pruned run should take less.
+    seeds: of comparison.Seed. Epochs are timed on the unpruned network, and an arm's round on what the rounds of the
+    arms before it have left, so a pruned run should take less.
     Raises UserError where the disk has no room for the run, and for whatever else stands in its way.
     """
     paths, arms = [path for seed in seeds for path in seed.paths.values()], seeds[0].arms

@@ -29,7 +29,7 @@ T = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.20
 
 # half: half the width of the 95 % t-interval, None of a single value. p: of the paired t-test; wilcoxon: of Wilcoxon's
 # signed-rank test, from 6 pairs on; None where there is nothing to test.
-Estimate = namedtuple("Estimate", "mean half n")
+Estimate = namedtuple("Estimate", "mean half")
 Difference = namedtuple("Difference", "mean half n p wilcoxon")
 
 
@@ -115,7 +115,7 @@ def epochs_to_regain(log, measure):
 def estimate(values):
     """The mean of a list, and from two values on half the width of its 95 % t-interval."""
     half = scipy_stats().t.ppf(0.975, len(values) - 1) * scipy_stats().sem(values) if len(values) > 1 else None
-    return Estimate(mean(values), half, len(values))
+    return Estimate(mean(values), half)
 
 
 def half_width(values):
@@ -134,7 +134,7 @@ def difference(runs, control, value):
     if not differences:
         return None
     testable = len(set(differences)) > 1  # else there is no spread to test against
-    return Difference(*estimate(differences)[:2], len(differences),
+    return Difference(*estimate(differences), len(differences),
                       scipy_stats().ttest_1samp(differences, 0).pvalue if testable else None,
                       scipy_stats().wilcoxon(differences).pvalue if testable and len(differences) > 5 else None)
 
@@ -276,8 +276,7 @@ def comma_separated(tables):
 
 def parts(name, value):
     if isinstance(value, (Estimate, Difference)):
-        return [(f"{name}, {part}" if part != "mean" else name, number) for part, number in value._asdict().items()
-                if part != "n" or isinstance(value, Difference)]
+        return [(f"{name}, {part}" if part != "mean" else name, number) for part, number in value._asdict().items()]
     return [(name, value)]
 
 
@@ -287,6 +286,11 @@ def cell_text(value):
         return "" if value is None else str(value)
     if isinstance(value, float):
         return f"{value:.1f}"
-    text = f"{value.mean:.2f}" + (f" ± {value.half:.2f}" if value.half is not None else "")
+    text = two_places(value.mean) + (f" ± {value.half:.2f}" if value.half is not None else "")
     tests = [f"{name}{p:.2g}" for name, p in zip(("p = ", "Wilcoxon "), value[3:]) if p is not None]
     return f"{text} ({', '.join(tests)})" if tests else text
+
+
+def two_places(number):
+    """Never -0.00."""
+    return f"{round(number, 2) + 0.0:.2f}"

@@ -23,13 +23,18 @@ LOG_EVERY = 10  # batches between two lines of the log
 # Every use of chance has its own stream of numbers, so that one arm's draws never shift another's.
 BATCHES, RANDOM_RANKING, NOISE, RANKING_IMAGES = range(4)
 
-# What is trained on and how it is measured.
-# data: the data.Dataset.
-# objective: (model, images, labels) -> (the loss to minimise, {measure: mean over the batch}).
-# quality: model -> further measures for rounds and summary.
-# show: (run, arm, moment, path of the log), called "before" and "after" a round and at the "end".
-# conclude: (pairs of arm and finished run, path of the first one's log), called at the end of all arms; or None.
-class Task(namedtuple("Task", "data objective quality show conclude")):
+
+class Task(namedtuple("Task", "data objective quality show conclude",
+                      defaults=(lambda model: {}, lambda run, arm, moment, path: None, None))):
+    """What is trained on and how it is measured.
+
+    data: the data.Dataset.
+    objective: (model, images, labels) -> (the loss to minimise, {measure: mean over the batch}).
+    quality: model -> further measures for rounds and summary.
+    show: (run, arm, moment, path of the log), called "before" and "after" a round and at the "end".
+    conclude: (pairs of arm and finished run, path of the first one's log), called at the end of all arms; or None.
+    """
+
     def summed_loss(self, model, images, labels):
         """The sum of the images' losses, as a tensor."""
         return len(labels) * self.objective(model, images, labels)[1]["loss"]
@@ -84,7 +89,7 @@ def train(run, task, config, arm, last_epoch, logs, stop):
     arm: a name in comparison.ARMS. stop: a checkpoint.Stop. Raises Diverged where the loss is not finite, Interrupted
     where the run was asked to stop.
     """
-    batches, words = math.ceil(len(task.data.train) / config.batch_size), describe_run(run, config, arm)
+    batches, words = math.ceil(len(task.data.train) / config.batch_size), name_of(run, config, arm)
     with tqdm(total=(last_epoch - run.epoch) * batches, initial=run.batches, unit="batch", leave=False,
               disable=None if config.jobs == 1 else True) as bar:
         while run.epoch < last_epoch:
@@ -110,7 +115,7 @@ def is_before_round(run, config, arm):
         arm not in ranking.CRITERIA or schedule.index(run.epoch) == run.rounds)
 
 
-def describe_run(run, config, arm):
+def name_of(run, config, arm):
     """What a terminal calls a run."""
     return f"{arm}, seed {run.seed}" if config.seeds > 1 else arm
 

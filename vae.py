@@ -24,7 +24,7 @@ def main():
     dataset = data.load(settings, device, mean=0, std=1)
     network = {"image_shape": dataset.train.image_shape, "conv_widths": settings.conv_widths,
                "hidden_widths": settings.hidden_widths, "latent": settings.latent}
-    check_sides(*network["image_shape"], settings.conv_widths)
+    check_sides(network["image_shape"], settings.conv_widths)
     album = pictures.Album(settings, next(dataset.test.batches(pictures.COUNT))[0])
 
     def start(seed, hidden_widths):
@@ -38,8 +38,9 @@ def main():
     comparison.compare(settings, network, start, task, config.VAE.log)
 
 
-def check_sides(channels, height, width, conv_widths):
+def check_sides(image_shape, conv_widths):
     """Raise UserError where the convolutions cannot halve the image evenly."""
+    _, height, width = image_shape
     if height % 2 ** len(conv_widths) or width % 2 ** len(conv_widths):
         raise config.UserError(f"conv_widths: {len(conv_widths)} convolutions cannot halve an image of {height} x "
                                f"{width} pixels evenly; take fewer")

@@ -94,7 +94,7 @@ def our_epoch(images, labels, table, precision="float32"):
                   for count in (len(images), 1))
     network = models.build(train.image_shape, table["conv_widths"], table["hidden_widths"], 10)
     run = training.Run(network, torch.optim.SGD(network.parameters(), table["learning_rate"], table["momentum"]), 30)
-    task = training.Task(data.Dataset(train, one, 10), driver.classify, None, None, None)
+    task = training.Task(data.Dataset(train, one, 10), driver.classify)
     settings = argparse.Namespace(batch_size=table["batch_size"], learning_rate=table["learning_rate"],
                                   precision=precision)
     bar = training.tqdm(disable=True)

@@ -56,7 +56,7 @@ def rows():
     torch.manual_seed(30)
     split, network = random_split(), models.FeedForward(784, [50, 30], 10)
     run = training.Run(network, torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9), 30)
-    task = training.Task(None, driver.classify, None, None, None)
+    task = training.Task(None, driver.classify)
 
     def epoch():
         for images, labels in split.batches(BATCH, torch.randperm(IMAGES)):

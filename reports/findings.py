@@ -90,7 +90,7 @@ def numbers():
                 key = f"{name}/{arm}/{short(column)}"
                 found[key] = cell(value)
                 if isinstance(value, (table.Estimate, table.Difference)):
-                    found[f"{key}/mean"] = f"{value.mean:.2f}"
+                    found[f"{key}/mean"] = table.two_places(value.mean)
                 if isinstance(value, table.Difference) and value.p is not None:
                     found[f"{key}/p"] = probability(value.p)
     return {**found, **versus(), **wins(), **spreads(), **starts()}
@@ -110,7 +110,7 @@ def cell(value):
     if isinstance(value, int):
         return f"{value:,}".replace(",", "{,}")
     half = f" \\pm {value.half:.2f}" if value.half is not None else ""
-    return f"{value.mean:.2f}{half}"
+    return f"{table.two_places(value.mean)}{half}"
 
 
 def probability(p):

@@ -44,7 +44,7 @@ def arms_table(kind):
         cells = [SHORT_WORDS[arm]]
         for dataset, rows in listed.items():
             row = {short(column): value for column, value in rows.get(arm, {}).items()}
-            cells += [math(row.get(column), arm in stars[dataset] and column == "minus random") for column in columns]
+            cells += [tex(row.get(column), arm in stars[dataset] and column == "minus random") for column in columns]
         lines.append(cells)
     heads = [(f"{runlog.words(dataset)}, {removed(rows)} removed, $n={rows['none']['n']}$", 3)
              for dataset, rows in listed.items()]
@@ -62,7 +62,7 @@ def significant(rows, control="random"):
     return {arm for arm, p in findings.holm(tests).items() if p < 0.05}
 
 
-def math(value, star=False):
+def tex(value, star=False):
     return "" if value is None else f"${cell(value)}$" + r"$^{*}$" * star
 
 
@@ -91,7 +91,7 @@ def published_table():
         for kind in ("published", "main"):
             row = rows_of(f"{kind}*/{dataset}")["contribution"] if logs_of(f"{kind}/{dataset}") else None
             cells += ["not run", "", ""] if row is None else [
-                f"{row['neurons removed (%)']:.1f}\\,\\%", math(row["training accuracy"]), math(row["test accuracy"])]
+                f"{row['neurons removed (%)']:.1f}\\,\\%", tex(row["training accuracy"]), tex(row["test accuracy"])]
         lines.append(cells)
     return tabular([("published", 1), ("published hyperparameters", 3), ("our hyperparameters", 3)],
                    ["training", *["removed", "training", "test"] * 2], lines)
@@ -107,7 +107,7 @@ def compensation_table():
             with_it, without = rows.get(f"{arm}, compensated"), rows.get(arm)
             if with_it:
                 lines.append([f"{runlog.words(dataset)}, {SHORT_WORDS[arm]}",
-                              *(math(row and row[column]) for column in ("lost in a round", "test accuracy")
+                              *(tex(row and row[column]) for column in ("lost in a round", "test accuracy")
                                 for row in (without, with_it))])
     return tabular([("lost in a round", 2), ("test accuracy at the end", 2)], ["plain", "compensated"] * 2, lines)
 
@@ -120,7 +120,7 @@ def ways_table():
             if key.startswith("contribution")]
     lines = [[key.replace("contribution, ", "").replace("contribution", "$C_{\\mathrm{avg}}$, 60{,}000 images")
               .replace("C_avg : C_max", r"$C_{\mathrm{avg}} : C_{\mathrm{max}}$"),
-              *(math(rows.get(key, {}).get(column)) for rows in listed.values() for column in (
+              *(tex(rows.get(key, {}).get(column)) for rows in listed.values() for column in (
                   "lost in a round", "test accuracy"))]
              for key in keys]
     return tabular([(runlog.words(dataset), 2) for dataset in listed],
@@ -136,7 +136,7 @@ def vae_table():
             arm, _, way = key.partition(", ")
             row = {short(column): value for column, value in row.items()}
             lines.append([f"{runlog.words(dataset)}, {SHORT_WORDS[arm]}{', ' * bool(way)}{way}",
-                          *(math(row[column]) for column in ("test loss", "minus none", "minus random",
+                          *(tex(row[column]) for column in ("test loss", "minus none", "minus random",
                                                              "added in a round", "test PSNR"))])
     return tabular([], ["test loss", "$-$ none", "$-$ random", "added in a round", "PSNR (dB)"], lines)
 
@@ -145,8 +145,8 @@ def sweep_table(dataset):
     """Test accuracy at the end, a criterion a row and a part of the neurons removed a column; empty without a sweep."""
     listed = findings.parts_removed(dataset)
     heads = [f"{table.percent_removed(next(iter(arms['random'].values()))):.1f}\\,\\%" for arms in listed]
-    lines = [[SHORT_WORDS[arm], *(math(table.estimate(list(map(table.at_the_end, arms[arm].values()))) if arm in arms
-                                       else None) for arms in listed)] for arm in ranking.CRITERIA]
+    lines = [[SHORT_WORDS[arm], *(tex(table.estimate(list(map(table.at_the_end, arms[arm].values()))) if arm in arms
+                                      else None) for arms in listed)] for arm in ranking.CRITERIA]
     return tabular([], heads, lines if len(listed) > 1 else [])
 
 

@@ -160,6 +160,28 @@ def test_finished_arms_are_not_trained_again(small, drive, monkeypatch, uninterr
     assert rest.looks == looks - stop.looks + 2  # the batch's look again, and the one before the epoch
 
 
+def test_a_round_that_a_later_arm_has_done_alone_is_not_done_again(small, drive, monkeypatch, uninterrupted):
+    # Side by side a run may be killed right after an arm's round while an arm named before it is still where all began.
+    expected, _ = uninterrupted("driver.py")
+    first = [small / "logs" / "MNIST" / f"training_logwithoutPruning.{kind}" for kind in ("txt", "checkpoint")]
+    kept, write = {}, checkpoint.write
+
+    def write_then_die(run, config, logs):
+        write(run, config, logs)
+        if run.epoch == 3 and len(logs) == 3:
+            kept.update({path: path.read_bytes() for path in first})
+        if run.rounds == 1:
+            raise KeyboardInterrupt
+    monkeypatch.setattr(checkpoint, "write", write_then_die)
+    assert drive(*TINY["driver.py"])[0] == 130
+    for path, content in kept.items():
+        path.write_bytes(content)
+    monkeypatch.setattr(checkpoint, "write", write)
+    status, out, _ = drive("--resume", log_of(small, "none"))
+    assert status == 0 and "contribution: Round 2" in out and "contribution: Round 1" not in out
+    assert remains(small) == expected
+
+
 def test_what_a_killed_run_wrote_after_its_checkpoint_is_cut_off(small, drive, uninterrupted):
     expected, _ = uninterrupted("driver.py")
     assert drive(*TINY["driver.py"])[0] == 0
@@ -416,6 +438,11 @@ def test_another_device_or_other_data_are_refused_by_name(refused, interrupted, 
     tiny_mnist(interrupted / "others", counts=(110, 21))
     assert re.search("data = '110 images .*, 21 images .*', there '110 images .*, 20 images ",
                      refused("--dataset-folder", "others"))
+    raw = interrupted / "relabelled" / "MNIST" / "raw"
+    shutil.copytree(str(interrupted / "datasets"), str(interrupted / "relabelled"))
+    labels = raw / "train-labels-idx1-ubyte"
+    labels.write_bytes(labels.read_bytes()[:-2] + bytes(reversed(labels.read_bytes()[-2:])))
+    assert "data = '110 images " in refused("--dataset-folder", "relabelled")
     read = checkpoint.read
 
     def read_of_a_gpu(log):

@@ -292,6 +292,16 @@ def test_the_switch_in_ranking_chooses_the_arm(monkeypatch, drive, stop_at_loadi
     assert reached.value.args[0].pruning == pruning
 
 
+@pytest.mark.parametrize("value, words", [("False", "'False'"), (None, "None"), (..., "'missing'")])
+def test_a_switch_that_is_not_true_or_false_is_refused(monkeypatch, drive, value, words):
+    if value is ...:
+        monkeypatch.delattr(ranking, "contribBasedPruning")
+    else:
+        monkeypatch.setattr(ranking, "contribBasedPruning", value)
+    status, _, err = drive("--dataset", "0")
+    assert (status, err) == (2, f"driver.py: ranking.py: contribBasedPruning is {words}; legal: True or False\n")
+
+
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_constants_are_checked_before_anything_is_asked_or_loaded(monkeypatch, drive, stop_at_loading, program):
     values = dict(vars(importlib.import_module("constants")), momentun=0.9)

@@ -237,7 +237,7 @@ def test_images_that_are_too_small_for_their_convolutions_are_named(drive, tmp_p
     status, _, err = drive(*TINY, "--conv-widths", "2-2-2-2", "--total-epochs", "1")
     assert status == 0, err
     with pytest.raises(config.UserError, match="4 convolutions cannot halve an image of 15 x 28 pixels"):
-        driver.check_sides(1, 15, 28, [2, 2, 2, 2])
+        driver.check_sides((1, 15, 28), [2, 2, 2, 2])
 
 
 def test_a_bad_flag_stops_the_run_before_it_reads_anything(drive, monkeypatch):
@@ -316,6 +316,20 @@ def test_the_menu_can_be_left(tmp_path, key):
     assert status == 2, screen
     assert "driver.py: no data set chosen" in screen.splitlines()[-1] and "Traceback" not in screen
     assert files_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("scores, message", [
+    ([torch.rand(50)], r"shapes \[\(50,\)\]; expected a tensor a group, \[\(50,\), \(30,\)\]"),
+    ([torch.rand(50), [1.0] * 30], r"shapes \[\(50,\), 'list'\]"),
+    ([torch.rand(50), torch.rand(30, 1)], r"shapes \[\(50,\), \(30, 1\)\]"),
+    ([torch.rand(50), torch.full((30,), float("nan"))], "no finite numbers"),
+])
+def test_a_criterion_that_does_not_score_every_neuron_is_refused(drive, tmp_path, monkeypatch, scores, message):
+    monkeypatch.setitem(ranking.CRITERIA, "last", lambda groups, passes, options: scores)
+    monkeypatch.setattr(comparison, "ARMS", ["none", *ranking.CRITERIA])
+    status, _, err = drive("--dataset", "0", "--pruning", "last", "--total-epochs", "2", "--initial-iterations", "1")
+    assert status == 2
+    assert re.fullmatch(rf"driver.py: the criterion last in ranking.py gives scores .*{message}.*\n", err)
 
 
 def test_a_further_criterion_is_one_more_function(tmp_path, monkeypatch):

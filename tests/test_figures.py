@@ -1,13 +1,17 @@
 """The figures of finished runs: what stands at which place, of which arm, with which band."""
+import warnings
+
 import pytest
 from matplotlib import pyplot
 
+import config
 import figures
 import runlog
 import table
 from runlog import Batch, Epoch, Round, RunLog
 
 ARMS = {"none": 0.0, "contribution": 1.0, "random": 2.0}  # an arm, and what it loses
+BAND = " mean of 3 seeds,\n with its 95 % t-interval"
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +57,7 @@ def test_every_arm_has_a_line_through_its_accuracies_at_the_parts_removed():
     assert lines[figures.ARMS["contribution"][0]] == [(pytest.approx(10), 92.0), (pytest.approx(20), 94.0)]
     assert lines[figures.ARMS["random"][0]] == [(pytest.approx(20), 93.0)]
     assert lines[figures.ARMS["none"][0]] == [(0, 95.0)]
-    assert words == [runlog.ARM_WORDS[arm] for arm in ARMS]
+    assert words == [*(runlog.ARM_WORDS[arm] for arm in ARMS), BAND]
     heights = [height for path in axes.collections[0].get_paths() for _, height in path.vertices]
     assert (min(heights), max(heights)) == (pytest.approx(95 - table.half_width([1, 2, 3])),
                                             pytest.approx(95 + table.half_width([1, 2, 3])))
@@ -68,12 +72,24 @@ def test_a_collapse_takes_no_more_than_a_third_of_the_height(monkeypatch):
     assert ends[2] - ends[1] > 2 * (ends[1] - ends[0]) > 0
 
 
+def test_arms_that_share_the_best_value_have_a_height_to_lie_in(monkeypatch):
+    monkeypatch.setitem(ARMS, "contribution", 0.0)  # as none
+    monkeypatch.setitem(ARMS, "random", 80.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (axes,), _ = drawn("removed", runs(*ARMS))
+    low, high = axes.get_ylim()
+    assert low < 15 and high > 95
+    ends = axes.transData.transform([(0, low), (0, 15.0), (0, 95.0), (0, high)])[:, 1]
+    assert list(ends) == sorted(ends) and len(set(ends)) == 4
+
+
 def test_rounds_show_both_sides_of_every_round():
     (axes,), words = drawn("rounds", runs("none", "contribution", "random"))
     before, after, *_ = [line for line in axes.lines if line.get_color() == figures.ARMS["random"][0]]
     assert points(before) == [(pytest.approx(10), 88.0), (pytest.approx(20), 88.0)] and before.is_dashed()
     assert points(after) == [(pytest.approx(10), 76.0), (pytest.approx(20), 74.0)] and not after.is_dashed()
-    assert "without pruning" not in words and words[-2:] == ["right after the round", "before the round"]
+    assert "without pruning" not in words and words[-3:] == ["right after the round", "before the round", BAND]
 
 
 def test_variants_are_rows_with_intervals():
@@ -103,7 +119,23 @@ def test_seconds_are_the_medians_of_the_epochs():
 def test_every_data_set_has_a_panel():
     axes, words = drawn("removed", [*runs("random"), *runs("random", dataset="CIFAR10")])
     assert [panel.get_title() for panel in axes] == ["MNIST, seeds 1, 2, 3", "CIFAR-10, seeds 1, 2, 3"]
-    assert words == ["randomised pruning"]
+    assert words == ["randomised pruning", BAND]
+    for panel in axes:  # one part alone has a bar in place of a band
+        (bar,) = panel.collections
+        half = table.half_width([1, 2, 3])
+        assert bar.get_segments()[0].tolist() == [pytest.approx([20, end]) for end in (93 - half, 93 + half)]
+
+
+@pytest.mark.parametrize("kind", ["rounds", "variants", "removed"])
+def test_runs_that_differ_in_more_than_the_figure_shows_are_refused(kind):
+    with pytest.raises(config.UserError, match=f"--figure {kind}: logs of MNIST differ in batch_size; give those"):
+        figures.KINDS[kind]([*runs("random", batch_size=7), *runs("random", batch_size=8)])
+
+
+@pytest.mark.parametrize("kind", ["rounds", "variants"])
+def test_figures_of_rounds_need_one(kind):
+    with pytest.raises(config.UserError, match="no log of MNIST has a round"):
+        figures.KINDS[kind](runs("none"))
 
 
 @pytest.mark.parametrize("kind", figures.KINDS)

@@ -262,6 +262,20 @@ def test_log_without_header_is_named_by_its_path(figure):
     assert legend_of(axes)[:2] == ["randomised pruning", r"_my_\$x_{\$run.txt"]
 
 
+def test_two_logs_of_one_arm_are_named_by_what_they_differ_in(figure):
+    _, lines = figure(one=log_text(batch_size=7), two=log_text(seed=31, batch_size=8))
+    assert [line.words for line in lines] == [f"contribution-based pruning, batch_size {size}" for size in (7, 8)]
+    _, lines = figure(three=log_text(dataset="MNIST"), four=log_text(dataset="FashionMNIST"))
+    assert [line.words.split(", ")[-1] for line in lines] == ["MNIST", "Fashion-MNIST"]
+
+
+def test_nine_arms_leave_the_axes_their_width(figure):
+    axes, _ = figure(**{f"log{number}": log_text(pruning=arm) for number, arm in enumerate(runlog.ARM_WORDS)})
+    axes[0].figure.canvas.draw()
+    width, legend = axes[0].figure.bbox.width, axes[0].get_legend().get_window_extent()
+    assert axes[0].get_window_extent().width > 0.8 * width and legend.x1 <= width
+
+
 def test_two_logs_of_one_arm_differ_in_words_and_colour(figure):
     _, lines = figure(one=log_text(), two=log_text(seed=31, batch_size=7))
     assert [line.words for line in lines] == [f"contribution-based pruning, {line.logs[0].path}" for line in lines]

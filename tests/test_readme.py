@@ -7,6 +7,7 @@ import torch
 
 import models
 import plot
+import ranking
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -26,11 +27,28 @@ def test_the_table_of_the_example_is_what_its_logs_say(readme):
         assert f"| {line.words} | {line.curves.neurons[-1][1]} | {training:.2f}% | {test:.2f}% |" in readme
 
 
-def test_the_final_network_loads_in_the_three_lines(readme):
+@pytest.fixture
+def blocks(readme):
+    """The pieces of Python in README: a further criterion, and how a network is loaded."""
+    return re.findall("```python\n(.*?)```", readme, re.DOTALL)
+
+
+def test_the_further_criterion_ranks(blocks, monkeypatch):
+    monkeypatch.setattr(ranking, "CRITERIA", dict(ranking.CRITERIA))
+    criterion, _ = blocks
+    exec(criterion, {"CRITERIA": ranking.CRITERIA})
+    model = models.FeedForward(4, [3], 2)
+    with torch.no_grad():
+        model.layers[0].weight.copy_(torch.tensor([[1.0, 2, 3, 4], [9, 9, 9, 9], [0, 9, 0, 9]]))
+    keep, = ranking.survivors(ranking.Passes(model, None, None, False), "variance", None, 33)
+    assert keep.tolist() == [0, 2]
+
+
+def test_the_final_network_loads_in_the_three_lines(blocks):
     names = {"torch": torch, "models": models}
-    block, = re.findall("```python\n(.*?)```", readme, re.DOTALL)
-    exec(block, names)
-    assert len(block.splitlines()) == 3
+    _, loading = blocks
+    exec(loading, names)
+    assert len(loading.splitlines()) == 3
     log = plot.runlog.parse_log(os.path.join("logs", "example", "MNIST", "training_logwithPruning.txt"))
     assert models.widths(names["network"]) == log.summary["widths"]
     assert names["network"](torch.zeros(2, 1, 28, 28)).shape == (2, 10)

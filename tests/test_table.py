@@ -177,6 +177,10 @@ def test_a_loss_is_regained_from_above_and_what_a_round_adds_is_positive():
     assert (table.lost(entry, "test loss"), table.lost(entry, "test accuracy")) == (2.5, 10.0)
 
 
+def test_a_difference_that_is_nearly_nothing_has_no_sign():
+    assert [table.cell_text(table.Estimate(mean, 0.2)) for mean in (-0.004, -0.006)] == ["0.00 ± 0.20", "-0.01 ± 0.20"]
+
+
 def test_the_quantiles_of_the_figures_are_those_of_scipy():
     t = pytest.importorskip("scipy.stats").t
     for count in [*range(2, 40), 60, 121, 1000]:

@@ -431,9 +431,9 @@ def test_celeba_is_trained_on_in_colour(drive, tmp_path, tiny_celeba, drawn):
     ((64, 60), [1] * 3, False), ((60, 64), [1] * 3, False)])
 def test_convolutions_must_halve_the_image_evenly(sides, widths, fit):
     if fit:
-        return vae.check_sides(3, *sides, widths)
+        return vae.check_sides((3, *sides), widths)
     with pytest.raises(vae.config.UserError, match=f"{len(widths)} convolutions .* {sides[0]} x {sides[1]} pixels"):
-        vae.check_sides(3, *sides, widths)
+        vae.check_sides((3, *sides), widths)
 
 
 def test_too_many_convolutions_are_one_line(drive, tmp_path, few_digits):
