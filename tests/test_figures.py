@@ -53,7 +53,7 @@ def points(line):
 
 def test_every_arm_has_a_line_through_its_accuracies_at_the_parts_removed():
     (axes,), words = drawn("removed", [*runs("none", *ARMS), *runs("contribution", increment=4)][3:])
-    lines = {line.get_color(): points(line) for line in axes.lines}
+    lines = {line.get_color(): points(line) for line in reversed(axes.lines)}  # an arm's own before its bar's ends
     assert lines[figures.ARMS["contribution"][0]] == [(pytest.approx(10), 92.0), (pytest.approx(20), 94.0)]
     assert lines[figures.ARMS["random"][0]] == [(pytest.approx(20), 93.0)]
     assert lines[figures.ARMS["none"][0]] == [(0, 95.0)]
