@@ -1,4 +1,4 @@
-"""The figures that plot.py draws: an arm a colour and a marker, means over seeds with a band."""
+"""The look of all figures, an arm a colour and a marker, and the figure that plot.py draws against the epoch."""
 import itertools
 import os
 import textwrap
@@ -9,7 +9,6 @@ from matplotlib import pyplot, ticker
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-import config
 import runlog
 import table
 
@@ -40,9 +39,7 @@ Curves = namedtuple("Curves", "measures bands neurons rounds")
 
 GREY = "0.55"
 TOO_FAR = 1e300  # from 0 to be drawn: on an axis that long matplotlib's numbers overflow
-LEGEND_LINE = 0.22  # inches
 COLUMN = 5  # arms in a column of the legend
-FINE = {"linewidth": 1.4, "markersize": 5}  # where no line coincides with another over long stretches
 SQUEEZED = 0.3  # of the height, for the few values that are far worse than the others
 
 
@@ -63,14 +60,12 @@ def name_arms(arms):
 
 def told_apart(logs):
     """What the settings of logs differ in, as a text each; their paths where that says nothing or too much."""
-    settings = [dict(table.settings_of(log)) for log in logs]
-    differing = [name for name in dict.fromkeys(itertools.chain(*settings))
-                 if len({one.get(name) for one in settings}) > 1]
-    texts = [", ".join(f"{name} {log.header.get(name)}" if name != "dataset" else runlog.words(log.header.get(name))
-                       for name in differing) for log in logs]
-    told = len(set(texts)) == len(logs) and len(differing) <= 3 and all(
-        name in log.header for name in differing for log in logs)
-    return texts if told else [log.path for log in logs]
+    names = table.differing([dict(table.settings_of(log)) for log in logs])
+    if len(names) > 3 or not all(name in log.header for name in names for log in logs):
+        return [log.path for log in logs]
+    texts = [", ".join(runlog.words(log.header[name]) if name == "dataset" else f"{name} {log.header[name]}"
+                       for name in names) for log in logs]
+    return texts if len(set(texts)) == len(logs) else [log.path for log in logs]
 
 
 # ---- against the epoch ----
@@ -214,12 +209,6 @@ def squeeze(axes, values, sign, part=0.9):
     return [Patch(color="0.9", label=" scale compressed")]
 
 
-def better_part(values, sign):
-    """Which part of the values is better than the widest gap between two of them, half a value less; at least 0.5."""
-    gaps = np.diff(np.sort(sign * np.array(values)))
-    return max(0.5, 1 - (np.argmax(gaps) + 1.5) / len(values)) if gaps.size else 0.5
-
-
 def draw_legend(axes, lines, marks):
     """Above the axes, where it covers no data: arms, measures and marks, in columns filled up to one height."""
     # The space is for a file's name that begins with _: its label would be left out.
@@ -235,178 +224,3 @@ def draw_legend(axes, lines, marks):
     blank = Line2D([], [], linestyle="none", label=" ")
     axes.legend(handles=[handle for column in columns for handle in (column + height * [blank])[:height]],
                 loc="lower left", bbox_to_anchor=(0, 1), ncol=len(columns), frameon=False, handlelength=3.5)
-
-
-# ---- of finished runs ----
-
-def by_dataset(logs):
-    """{what a data set is called: its logs}."""
-    found = {}
-    for log in sorted(logs, key=lambda log: [*config.DATASETS, log.header["dataset"]].index(log.header["dataset"])):
-        found.setdefault(runlog.words(log.header["dataset"]), []).append(log)
-    return found
-
-
-def arms_of(logs):
-    """Of runs of any experiments [(words, style, [{seed: RunLog} of every experiment that has it])]."""
-    found = {}
-    for arms in table.experiments(logs).values():
-        for key, runs in arms.items():
-            found.setdefault(key, []).append(runs)
-    keys = sorted(found, key=table.place)
-    named = name_arms([(arm, next(iter(found[arm, words][0].values()))) for arm, words in keys])
-    return [(words, style, found[key]) for key, (words, style) in zip(keys, named)]
-
-
-def panels_of(logs, rows=1, height=3.2, **options):
-    """A figure with a column of panels a data set: [(its logs, its axes, one a row)]."""
-    datasets = by_dataset(logs)
-    figure, axes = pyplot.subplots(rows, len(datasets), squeeze=False, layout="constrained", **options,
-                                   figsize=(1 + 4 * len(datasets), 1 + height * rows))
-    for some, column in zip(datasets.values(), axes.T):
-        column[0].set_title(plain(title(sorted(some, key=lambda log: log.header["seed"]))), fontsize="medium")
-        for panel in column:
-            panel.grid(color="0.92")
-    return list(zip(datasets.values(), axes.T))
-
-
-def label_of(measure):
-    return f"{measure} ({'%' if 'accuracy' in measure else 'nats'})"
-
-
-def named(words, style):
-    """A handle of the legend."""
-    return Line2D([], [], label=plain(words), **{**style, **FINE})
-
-
-def below(panels, handles):
-    """One legend for all panels, below them."""
-    handles, columns = list({handle.get_label(): handle for handle in handles}.values()), 1 + len(panels)
-    lines = -(-len(handles) // columns) + any("\n" in handle.get_label() for handle in handles)
-    figure, height = panels[0][1][0].figure, 0.1 + LEGEND_LINE * lines
-    figure.set_figheight(figure.get_figheight() + height)
-    figure.legend(handles=handles, loc="lower center", ncol=columns, frameon=False, fontsize="small", handlelength=3)
-    part = height / figure.get_figheight()
-    figure.get_layout_engine().set(rect=(0, part, 1, 1 - part))
-
-
-def plot_means(axes, places, values, style, **more):
-    """A line through the means of lists of values, with the band of their 95 % t-intervals; of one, with a bar."""
-    means, halves = list(map(table.mean, values)), list(map(table.half_width, values))
-    axes.plot(places, means, **{**style, **FINE, **more})
-    if len(means) > 1:
-        fill(axes, places, means, halves, style["color"])
-    else:
-        axes.errorbar(places, means, halves, fmt="none", ecolor=style["color"], capsize=3)
-
-
-def need_rounds(logs):
-    """Raise UserError where no log of a data set has a round."""
-    for name, some in by_dataset(logs).items():
-        if not any(log.rounds for log in some):
-            raise config.UserError(f"no log of {name} has a round; give those of arms that prune")
-
-
-def need_likeness(logs, kind, free=()):
-    """Raise UserError where the runs on a data set differ in more than arm, way of ranking and what `free` names."""
-    for name, some in by_dataset(logs).items():
-        settings = [dict(settings) for _, settings in table.experiments(some)]
-        differing = sorted({key for one in settings for key in one if any(
-            other.get(key) != one[key] for other in settings)} - set(free))
-        if differing:
-            raise config.UserError(f"--figure {kind}: logs of {name} differ in {', '.join(differing)}; give those "
-                                   "that do not")
-
-
-def draw_removed(logs):
-    """Test accuracy, or a VAE's loss, at the end against the part of the neurons removed, an arm a line."""
-    need_likeness(logs, "removed", ["initial_iterations", "increment", "prune_percent"])
-    panels, handles, counts, squeezed = panels_of(logs), [], [], []
-    for some, (axes,) in panels:
-        main, means = table.measures_of(some[0])[0], []
-        for words, style, experiments in arms_of(some):
-            points = sorted((table.mean([table.percent_removed(log) for log in runs.values()]),
-                             [log.summary[main] for log in runs.values()]) for runs in experiments)
-            plot_means(axes, *zip(*points), style)
-            means += [table.mean(values) for _, values in points]
-            counts += map(len, experiments)
-            handles.append(named(words, style))
-        axes.set(xlabel="hidden neurons removed (%)", ylabel=f"{label_of(main)} at the end")
-        bound(axes, main)
-        sign = PANELS[main.split()[-1]].better
-        squeezed += squeeze(axes, means, sign, better_part(means, sign))
-    below(panels, handles + band_mark(counts) + squeezed)
-
-
-def draw_rounds(logs):
-    """Test accuracy, or a VAE's loss, before and right after every round, an arm a colour."""
-    need_rounds(logs)
-    need_likeness(logs, "rounds")
-    panels, handles, counts = panels_of(logs), [], []
-    for some, (axes,) in panels:
-        main = table.measures_of(some[0])[0]
-        for words, style, experiments in arms_of([log for log in some if log.rounds]):
-            for runs in experiments:
-                rounds = list(zip(*(log.rounds for log in runs.values())))
-                first = rounds[0][0].before["neurons"]
-                places = [100 * (1 - entries[0].after["neurons"] / first) for entries in rounds]
-                for side, look in (("before", {"linestyle": (0, (4, 1.6)), "markerfacecolor": "white"}), ("after", {})):
-                    values = [[getattr(entry, side)[main] for entry in entries] for entries in rounds]
-                    plot_means(axes, places, values, style, **look)
-            counts += map(len, experiments)
-            handles.append(named(words, style))
-        axes.set(xlabel="hidden neurons removed after the round (%)", ylabel=label_of(main))
-        bound(axes, main)
-    sides = [Line2D([], [], color=GREY, marker="o", label="right after the round"),
-             Line2D([], [], color=GREY, marker="o", linestyle=(0, (4, 1.6)), markerfacecolor="white",
-                    label="before the round")]
-    below(panels, handles + sides + band_mark(counts))
-
-
-def draw_variants(logs):
-    """What a round costs, and test accuracy or loss at the end, an arm or a way of ranking a row."""
-    need_rounds(logs)
-    need_likeness(logs, "variants")
-    panels = panels_of(logs, 2, 0.9 + 0.28 * max(len(arms_of(some)) for some in by_dataset(logs).values()))
-    for some, (lost, end) in panels:
-        main = table.measures_of(some[0])[0]
-        draw_rows(lost, [log for log in some if log.rounds], table.lost_in_a_round)
-        draw_rows(end, some, table.at_the_end)
-        lost.set_xlabel(f"{label_of(main)} {'lost' if 'accuracy' in main else 'added'} in a round")
-        end.set_xlabel(f"{label_of(main)} at the end")
-        bound(end, main, "x")
-    lost.figure.supxlabel("means over seeds, with their 95 % t-intervals", fontsize="small")
-    for row in zip(*(axes for _, axes in panels)):
-        labels = [[label.get_text() for label in axes.get_yticklabels()] for axes in row]
-        for axes, own in zip(row[1:], labels[1:]):
-            if own == labels[0]:
-                axes.set_yticklabels([])
-
-
-def draw_rows(axes, logs, value):
-    """An arm a row: the mean of value(log) over its seeds, with the 95 % t-interval."""
-    arms = arms_of(logs)
-    for place, (_, style, experiments) in enumerate(arms):
-        values = [value(log) for runs in experiments for log in runs.values()]
-        axes.errorbar(table.mean(values), place, xerr=table.half_width(values), color=style["color"],
-                      marker=style["marker"], markersize=6, capsize=3)
-    axes.set_yticks(range(len(arms)), [textwrap.fill(plain(words), 27) for words, _, _ in arms], fontsize="small")
-    axes.set_ylim(len(arms) - 0.5, -0.5)
-
-
-def draw_seconds(logs):
-    """The seconds that an epoch takes along the run, the median over the seeds, an arm a line."""
-    panels, handles = panels_of(logs), []
-    for some, (axes,) in panels:
-        for words, style, experiments in arms_of(some):
-            for runs in experiments:
-                epochs = list(zip(*(log.epochs for log in runs.values())))
-                times = [float(np.median([entry.measures["time"] for entry in entries])) for entries in epochs]
-                axes.plot([entries[0].epoch for entries in epochs], times,
-                          **{**style, **FINE, "markevery": max(1, len(epochs) // 10)})
-            handles.append(named(words, style))
-        axes.set(xlabel="epoch", ylabel="time of an epoch (s)", ylim=(0, None))
-    below(panels, handles)
-
-
-KINDS = {"removed": draw_removed, "rounds": draw_rounds, "variants": draw_variants, "seconds": draw_seconds}

@@ -24,6 +24,7 @@ from matplotlib import pyplot
 import config
 import figures
 import files
+import finished
 import runlog
 import table
 from figures import Curves, Line
@@ -38,7 +39,7 @@ def main():
     parser.add_argument("--output", metavar="NAME", default="comparison",
                         help="the files' name, from the first log's folder on (now: comparison)")
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--figure", choices=["epochs", *figures.KINDS], default="epochs",
+    what.add_argument("--figure", choices=["epochs", *finished.KINDS], default="epochs",
                       help="what is drawn (now: epochs)")
     what.add_argument("--table", action="store_true", help="print and write tables of the logs instead (needs scipy)")
     parser.add_argument("--show", action="store_true", help="open a window as well")
@@ -61,12 +62,12 @@ def main():
                 figures.draw(lines)
                 save(stem)
                 continue
-            finished = distinct([log for log in logs if is_finished(log)])
-            complete = complete and len(finished) == len(logs)
-            if finished and arguments.table:
-                write_tables(finished, stem)
-            elif finished:
-                figures.KINDS[arguments.figure](finished)
+            ended = distinct([log for log in logs if is_finished(log)])
+            complete = complete and len(ended) == len(logs)
+            if ended and arguments.table:
+                write_tables(ended, stem)
+            elif ended:
+                finished.KINDS[arguments.figure](ended)
                 save(f"{stem}_{arguments.figure}")
     if arguments.show:
         pyplot.show()

@@ -5,6 +5,7 @@ or remove in another way: compensated, by other lambdas, by fewer images.
 """
 import csv
 import io
+import itertools
 from collections import namedtuple
 
 import runlog
@@ -62,6 +63,11 @@ def is_number(value):
 def settings_of(log):
     """What the runs of one experiment have in common."""
     return tuple((name, repr(value)) for name, value in log.header.items() if name not in FREE)
+
+
+def differing(settings):
+    """The names of what dicts of settings do not have in common."""
+    return [name for name in dict.fromkeys(itertools.chain(*settings)) if len({one.get(name) for one in settings}) > 1]
 
 
 def words_of(log, arm):

@@ -15,8 +15,8 @@ from matplotlib import pyplot
 
 # isort: split
 import config
-import figures
 import files
+import finished
 import ranking
 import runlog
 import table
@@ -183,14 +183,15 @@ def draw(folder):
     pyplot.rcParams.update({"font.size": 12})
     main = logs_of(*(f"main*/{dataset}" for dataset in CLASSIFIED))
     wanted = {
-        "removed": (figures.draw_removed, logs_of(*(f"{kind}/{dataset}" for dataset in SMALL if logs_of(
+        "removed": (finished.draw_removed, logs_of(*(f"{kind}/{dataset}" for dataset in SMALL if logs_of(
             f"sweep/*/{dataset}") for kind in ("main", "sweep/*")))),
-        "rounds": (figures.draw_rounds, [log for log in main if log.header["pruning"] in
+        "rounds": (finished.draw_rounds, [log for log in main if log.header["pruning"] in
                                          ("contribution", "random", "reversed", "magnitude", "taylor")]),
-        "arms": (figures.draw_variants, main),
-        "ways": (figures.draw_variants, [log for log in logs_of(*(f"{kind}/{dataset}" for dataset in SMALL for kind in (
-            "main", "lambdas/*", "images/*"))) if log.header["pruning"] == "contribution"]),
-        "seconds": (figures.draw_seconds, logs_of("cost")),
+        "arms": (finished.draw_variants, main),
+        "ways": (finished.draw_variants, [log for log in logs_of(*(
+            f"{kind}/{dataset}" for dataset in SMALL for kind in ("main", "lambdas/*", "images/*")))
+            if log.header["pruning"] == "contribution"]),
+        "seconds": (finished.draw_seconds, logs_of("cost")),
     }
     for name, (function, logs) in wanted.items():
         if logs:

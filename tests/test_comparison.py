@@ -155,6 +155,10 @@ def test_a_list_of_arms_is_checked(small, drive, text, named):
     assert status == 2 and err.count("\n") == 1 and f"{named}; legal: some of none, contribution" in err
 
 
+def test_an_arm_of_a_list_may_have_spaces_around_and_in_its_name():
+    assert config.arm_list(["none", "L1 norm"], "none, L1 norm ") == ["none", "L1 norm"]
+
+
 # ---- seeds, side by side ----
 
 SEEDS = ["--seeds", "2", "--compare", "scratch,random,contribution"]

@@ -14,7 +14,7 @@ from matplotlib import pyplot
 
 import checkpoint
 import config
-import figures
+import finished
 import plot
 import runlog
 from config import CLASSIFIER, SETTINGS, VAE, UserError
@@ -283,7 +283,7 @@ def wild(draw):
 
 @fuzz(50)
 @given(contents=st.lists(wild() | wild() | damaged(), min_size=1, max_size=3),
-       arguments=st.sampled_from([[], ["--table"], *(["--figure", kind] for kind in figures.KINDS)]))
+       arguments=st.sampled_from([[], ["--table"], *(["--figure", kind] for kind in finished.KINDS)]))
 @example(contents=[WHOLE[0].replace(b"88.5%, time 0.5", b"9" * 400 + b"%, time 0.5")], arguments=[])
 @example(contents=[WHOLE[0].replace(b"[50, 30]", b"[1" + b"0" * 400 + b"]")], arguments=[])
 @example(contents=[WHOLE[1].replace(b"250.0", b"1e308")], arguments=[])

@@ -392,6 +392,8 @@ def test_output_may_name_a_folder(tmp_path, write, run, blank):
     (tmp_path / "b").mkdir()
     assert run(path, "--output", str(tmp_path / "b" / "figure"))[0] == 0
     assert sorted(os.listdir(str(tmp_path / "b"))) == ["vae_figure.pdf", "vae_figure.png"]
+    assert run(path, "--output", os.path.join("new", "figure"))[0] == 0
+    assert sorted(os.listdir(str(tmp_path / "a" / "new"))) == ["vae_figure.pdf", "vae_figure.png"]
 
 
 def test_figure_lies_beside_the_first_file_and_identical_files_are_named(tmp_path, write, run, blank):

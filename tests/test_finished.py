@@ -6,6 +6,7 @@ from matplotlib import pyplot
 
 import config
 import figures
+import finished
 import runlog
 import table
 from runlog import Batch, Epoch, Round, RunLog
@@ -41,7 +42,7 @@ def runs(*arms, seeds=(1, 2, 3), **header):
 
 def drawn(kind, logs):
     """The axes of a figure of these logs, laid out, and the words of its legend."""
-    figures.KINDS[kind](logs)
+    finished.KINDS[kind](logs)
     figure = pyplot.gcf()
     figure.canvas.draw()
     return figure.axes, [text.get_text() for legend in figure.legends for text in legend.get_texts()]
@@ -129,16 +130,16 @@ def test_every_data_set_has_a_panel():
 @pytest.mark.parametrize("kind", ["rounds", "variants", "removed"])
 def test_runs_that_differ_in_more_than_the_figure_shows_are_refused(kind):
     with pytest.raises(config.UserError, match=f"--figure {kind}: logs of MNIST differ in batch_size; give those"):
-        figures.KINDS[kind]([*runs("random", batch_size=7), *runs("random", batch_size=8)])
+        finished.KINDS[kind]([*runs("random", batch_size=7), *runs("random", batch_size=8)])
 
 
 @pytest.mark.parametrize("kind", ["rounds", "variants"])
 def test_figures_of_rounds_need_one(kind):
     with pytest.raises(config.UserError, match="no log of MNIST has a round"):
-        figures.KINDS[kind](runs("none"))
+        finished.KINDS[kind](runs("none"))
 
 
-@pytest.mark.parametrize("kind", figures.KINDS)
+@pytest.mark.parametrize("kind", finished.KINDS)
 def test_no_legend_runs_out_of_the_figure(kind):
     drawn(kind, runs(*runlog.ARM_WORDS, seeds=(1, 2)))
     figure = pyplot.gcf()
