@@ -28,10 +28,20 @@ CONTROLS = ["none", "random"]
 T = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
      2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042]
 
-# half: half the width of the 95 % t-interval, None of a single value. p: of the paired t-test; wilcoxon: of Wilcoxon's
-# signed-rank test, from 6 pairs on; None where there is nothing to test.
-Estimate = namedtuple("Estimate", "mean half")
-Difference = namedtuple("Difference", "mean half n p wilcoxon")
+Estimate = namedtuple("Estimate", "mean half")  # half the width of the 95 % t-interval, None of a single value
+
+
+class Difference(namedtuple("Difference", "mean half n p pairs")):
+    """The mean difference of n pairs, half its interval, the p-value of the paired t-test, and each pair's difference.
+
+    p and wilcoxon are None where there is nothing to test.
+    """
+
+    @property
+    def wilcoxon(self):
+        """The p-value of Wilcoxon's signed-rank test, from 6 pairs on. Computed when it is asked for: among equal
+        differences scipy tries all 2 ** n signs, which took most of the report's time."""
+        return scipy_stats().wilcoxon(self.pairs).pvalue if self.p is not None and self.n > 5 else None
 
 
 def mean(values):
@@ -139,10 +149,9 @@ def difference(runs, control, value):
     differences = [round(value(log) - value(control[seed]), 9) for seed, log in runs.items() if seed in control]
     if not differences:
         return None
-    testable = len(set(differences)) > 1  # else there is no spread to test against
-    return Difference(*estimate(differences), len(differences),
-                      scipy_stats().ttest_1samp(differences, 0).pvalue if testable else None,
-                      scipy_stats().wilcoxon(differences).pvalue if testable and len(differences) > 5 else None)
+    # Without a spread there is nothing to test against.
+    p = scipy_stats().ttest_1samp(differences, 0).pvalue if len(set(differences)) > 1 else None
+    return Difference(*estimate(differences), len(differences), p, differences)
 
 
 def scipy_stats():
@@ -281,9 +290,10 @@ def comma_separated(tables):
 
 
 def parts(name, value):
-    if isinstance(value, (Estimate, Difference)):
-        return [(f"{name}, {part}" if part != "mean" else name, number) for part, number in value._asdict().items()]
-    return [(name, value)]
+    if not isinstance(value, (Estimate, Difference)):
+        return [(name, value)]
+    further = ["half", "n", "p", "wilcoxon"] if isinstance(value, Difference) else ["half"]
+    return [(name, value.mean), *((f"{name}, {part}", getattr(value, part)) for part in further)]
 
 
 def cell_text(value):
@@ -293,7 +303,8 @@ def cell_text(value):
     if isinstance(value, float):
         return f"{value:.1f}"
     text = two_places(value.mean) + (f" ± {value.half:.2f}" if value.half is not None else "")
-    tests = [f"{name}{p:.2g}" for name, p in zip(("p = ", "Wilcoxon "), value[3:]) if p is not None]
+    found = {"p = ": value.p, "Wilcoxon ": value.wilcoxon} if isinstance(value, Difference) else {}
+    tests = [f"{name}{p:.2g}" for name, p in found.items() if p is not None]
     return f"{text} ({', '.join(tests)})" if tests else text
 
 

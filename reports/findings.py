@@ -49,7 +49,7 @@ def parts_removed(dataset):
     return [by_arm(parts[part]) for part in sorted(parts)]
 
 
-@functools.lru_cache(maxsize=None)  # Wilcoxon's test takes its time
+@functools.lru_cache(maxsize=None)
 def rows_of(*names):
     """{what an arm is called in numbers.tex: its row} of the one experiment that these results make together."""
     found = table.experiments(logs_of(*names))

@@ -122,7 +122,7 @@ def test_holm_corrects_by_the_rank_and_never_below_an_earlier_one():
 
 
 def test_an_asterisk_is_for_what_is_significant_after_the_correction():
-    rows = {arm: {"minus randomised pruning": p and findings.table.Difference(1.0, 0.5, 10, p, None)}
+    rows = {arm: {"minus randomised pruning": p and findings.table.Difference(1.0, 0.5, 10, p, [])}
             for arm, p in {"random": None, "contribution": 0.03, "magnitude": 0.01, "taylor": 0.2}.items()}
     assert report.significant(rows) == {"magnitude"}  # 0.01 x 3 < 0.05 < 0.03 x 2
 
