@@ -1,4 +1,5 @@
 """The pictures of a VAE in training: a grid at every moment of an arm, one strip of all moments and arms at its end."""
+import math
 import os
 
 import numpy as np
@@ -9,20 +10,23 @@ from torchvision.utils import make_grid
 import files
 import runlog
 
-COUNT = 8    # test images that are reconstructed, and latents that are decoded
+COUNT = 8    # test images that are reconstructed at most; as many latents are decoded
 EPOCHS = 10  # whose moments a strip shows at most
 MOMENTS = ["before", "after", "end"]
+DPI = 150             # dots an inch
+LEFT, TOP = 0.3, 0.7  # inches for the labels of the rows, for the title and the heads of the columns
+GAP = 4               # pixels between two cells
 
 
 class Album:
     """The same test images and the same latents, decoded by the networks of a comparison at every moment.
 
-    images: (COUNT, channels, height, width) in [0, 1], on the networks' device.
+    images: (at most COUNT, channels, height, width) in [0, 1], on the networks' device.
     """
 
     def __init__(self, settings, images):
         self.settings, self.images = settings, images
-        latents = torch.randn(COUNT, settings.latent, generator=torch.Generator().manual_seed(0))
+        latents = torch.randn(len(images), settings.latent, generator=torch.Generator().manual_seed(0))
         self.latents = latents.to(images.device)
 
     @torch.no_grad()
@@ -39,12 +43,8 @@ class Album:
         # What a strip shows: {(epoch, position in MOMENTS, "before round 1"): reconstructions}.
         run.seen[run.epoch, MOMENTS.index(moment), words] = rows["reconstructions"].cpu()
 
-        figure = Figure((8, len(rows) + 0.4), layout="constrained")
-        figure.suptitle(f"{self.title(run)}, {runlog.words(arm)}, epoch {run.epoch}, {words}")
-        for axes, (label, images) in zip(figure.subplots(len(rows)), rows.items()):
-            show(axes, images, COUNT)
-            axes.set_ylabel(label, fontsize="small")
-        save(figure, picture_path(path, words))
+        self.draw(picture_path(path, words), self.title(run), 128, COUNT,
+                  [f"{runlog.words(arm)}, epoch {run.epoch}, {words}"], {label: [row] for label, row in rows.items()})
 
     @torch.no_grad()
     def reconstruct(self, run):
@@ -64,35 +64,44 @@ class Album:
         epochs = sorted({epoch for epoch, _, _ in moments})
         shown = {epochs[round(place)] for place in np.linspace(0, len(epochs) - 1, min(len(epochs), EPOCHS))}
         moments = [moment for moment in moments if moment[0] in shown]
-        figure = Figure((1 + len(moments), 2.1 * len(rows) + 0.7), layout="constrained")
-        figure.suptitle(f"{title}, reconstructions")
-        panels = figure.subplots(len(rows), 1 + len(moments), squeeze=False)
-        panels[0, 0].set_title("test images", fontsize="small")
-        for axes, (epoch, _, words) in zip(panels[0, 1:], moments):
-            axes.set_title(f"epoch {epoch}\n{words}", fontsize="small")
-        for row, (arm, cells) in zip(panels, rows.items()):
-            row[0].set_ylabel(runlog.words(arm))
-            show(row[0], self.images, 2)
-            for axes, moment in zip(row[1:], moments):
-                show(axes, cells.get(moment, torch.ones_like(self.images)), 2)  # white where an arm has no such moment
+        heads = ["test images", *(f"epoch {epoch}\n{words}" for epoch, _, words in moments)]
+        white = torch.ones_like(self.images)  # where an arm has no such moment
         strip = picture_path(path, "strip")
-        save(figure, strip)
+        self.draw(strip, f"{title}, reconstructions", 84, 2, heads, {
+            runlog.words(arm): [self.images, *(cells.get(moment, white) for moment in moments)]
+            for arm, cells in rows.items()})
         print(f"wrote {strip}", flush=True)
 
     def title(self, run):
         return f"{runlog.words(self.settings.dataset)}, seed {run.seed}"
+
+    def draw(self, path, title, side, columns, heads, rows):
+        """Draw cells of images, {the label of their row: [(N, channels, height, width), ...]}, under these heads.
+
+        side: dots that an image is wide and high, or a little more, so that a pixel takes whole dots. columns: images
+        beside each other in a cell. One axes holds it all: one for every cell took matplotlib seconds.
+        """
+        cells = torch.stack([make_grid(images.cpu(), columns, pad_value=1) for row in rows.values() for images in row])
+        sheet = make_grid(cells, len(heads), padding=GAP, pad_value=1).permute(1, 2, 0).numpy()
+        inches = math.ceil(side / max(self.images.shape[2:])) / DPI  # a pixel's
+        width, height = LEFT + inches * sheet.shape[1], TOP + inches * sheet.shape[0]
+        figure = Figure((width, height))
+        figure.suptitle(title, y=1 - 0.1 / height)
+        axes = figure.add_axes([LEFT / width, 0, 1 - LEFT / width, 1 - TOP / height], frame_on=False)
+        axes.imshow(sheet, interpolation="nearest", aspect="auto")
+        across, down = (GAP + length / 2 + np.arange(count) * (GAP + length)
+                        for length, count in ((cells.shape[3], len(heads)), (cells.shape[2], len(rows))))
+        axes.xaxis.tick_top()
+        axes.set_xticks(across, heads, fontsize="small")
+        axes.set_yticks(down, rows, fontsize="small", rotation=90, va="center")
+        axes.tick_params(length=0)
+        save(figure, path)
 
 
 def picture_path(log, words):
     return f"{os.path.splitext(log)[0]}_{words.replace(' ', '_')}.png"
 
 
-def show(axes, images, columns):
-    """Images (N, channels, height, width) in [0, 1] as one grid without ticks."""
-    axes.imshow(make_grid(images.cpu(), columns, pad_value=1).permute(1, 2, 0).numpy(), interpolation="nearest")
-    axes.set(xticks=[], yticks=[], frame_on=False)
-
-
 def save(figure, path):
     with files.whole_file(path) as file:
-        figure.savefig(file, format="png", dpi=150, metadata={"Software": None})
+        figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None})

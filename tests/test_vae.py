@@ -223,24 +223,34 @@ def log_in(folder, arm):
     return files.log_path(str(folder), "Digits", arm, "vae_log")
 
 
-def shown(axes, number, columns):
-    """Image `number` (3, 4, 4) of a grid with so many columns, in which lines of 2 pixels part the images."""
-    top, left = (2 + 6 * place for place in divmod(number, columns))
-    return torch.as_tensor(np.array(axes.images[0].get_array())).permute(2, 0, 1)[:, top:top + 4, left:left + 4]
+def shown(figure, row, column, number, columns):
+    """Image `number` (3, 4, 4) of a cell with so many columns of images, in which lines of 2 pixels part them."""
+    sheet = np.array(figure.axes[0].images[0].get_array())
+    height, width = 2 + 6 * pictures.COUNT // columns, 2 + 6 * columns
+    down, across = divmod(number, columns)
+    top = pictures.GAP + row * (height + pictures.GAP) + 2 + 6 * down
+    left = pictures.GAP + column * (width + pictures.GAP) + 2 + 6 * across
+    return torch.as_tensor(sheet).permute(2, 0, 1)[:, top:top + 4, left:left + 4]
+
+
+def labels(axis):
+    """The labels of a figure's rows or columns, each at the middle of what it names, as (text, pixel)."""
+    return [(label.get_text(), place) for label, place in zip(axis.get_ticklabels(), axis.get_ticklocs())]
 
 
 def test_a_grid_holds_images_reconstructions_and_samples(tmp_path, drawn, images):
     model, album = Shades().train(), album_of(images)
     album.add(a_run(model, 9), "random", "before", log_in(tmp_path, "random"))
     figure, = drawn.values()
-    rows = dict(zip(["test images", "reconstructions", "samples"], figure.axes))
-    assert [axes.get_ylabel() for axes in figure.axes] == list(rows)
-    title = figure.texts[0].get_text()
-    assert all(part in title for part in ("Digits, seed 3", "randomised", "epoch 9", "before round 3"))
+    gap = pictures.GAP
+    assert labels(figure.axes[0].yaxis) == [("test images", gap + 4), ("reconstructions", 2 * gap + 12),
+                                            ("samples", 3 * gap + 20)]
+    assert labels(figure.axes[0].xaxis) == [("randomised pruning, epoch 9, before round 3", gap + 25)]
+    assert figure.texts[0].get_text() == "Digits, seed 3"
     for number, (image, latent) in enumerate(zip(images, album.latents)):
-        assert torch.allclose(shown(rows["test images"], number, 8), image)
-        assert torch.allclose(shown(rows["reconstructions"], number, 8), 1 - image, atol=1e-6)
-        assert torch.allclose(shown(rows["samples"], number, 8), latent.mean().sigmoid().expand(3, 4, 4), atol=1e-6)
+        assert torch.allclose(shown(figure, 0, 0, number, 8), image)
+        assert torch.allclose(shown(figure, 1, 0, number, 8), 1 - image, atol=1e-6)
+        assert torch.allclose(shown(figure, 2, 0, number, 8), latent.mean().sigmoid().expand(3, 4, 4), atol=1e-6)
 
 
 def test_all_moments_show_the_same_images_and_latents(tmp_path, drawn, images):
@@ -268,19 +278,22 @@ def test_a_strip_has_a_row_an_arm_and_whole_rounds(tmp_path, drawn, images, roun
                       log_in(tmp_path, "contribution"))
     album.draw_strip(iter([("none", none), ("contribution", pruned)]), log_in(tmp_path, "none"))
     figure = drawn["vae_logwithoutPruning_strip.png"]
-    none, contribution = np.reshape(figure.axes, (2, 1 + columns))
-    moments = [axes.get_title() for axes in none[1:]]
+    heads, rows = labels(figure.axes[0].xaxis), labels(figure.axes[0].yaxis)
+    assert heads[0] == ("test images", pictures.GAP + 7) and {b - a for (_, a), (_, b) in zip(heads, heads[1:])} == {
+        pictures.GAP + 14}
+    moments = [words for words, _ in heads[1:]]
     assert len(set(moments)) == columns and [moments[0], moments[-1]] == ["epoch 1\nbefore round 1", "epoch 99\nend"]
     assert moments == [words for words in [*list(shades)[1:], "epoch 99\nend"] if words in moments]  # in their order
     assert [words.replace("after", "before") for words in moments[1:-1:2]] == moments[:-1:2]
-    for row, label in ((none, "without pruning"), (contribution, "contribution-based pruning")):
-        assert row[0].get_ylabel() == label
+    assert rows == [("without pruning", pictures.GAP + 13), ("contribution-based pruning", 2 * pictures.GAP + 39)]
+    for row in (0, 1):
         for number, image in enumerate(images):
-            assert torch.allclose(shown(row[0], number, 2), image)
-    assert [bool((shown(axes, 0, 2) == 1).all()) for axes in none[1:]] == [True] * (columns - 1) + [False]
-    assert torch.allclose(shown(none[-1], 0, 2), 0.02 * (1 - images[0]), atol=1e-6)
-    for axes, words in zip(contribution[1:], moments):
-        assert torch.allclose(shown(axes, 3, 2), shades[words] * (1 - images[3]), atol=1e-6)
+            assert torch.allclose(shown(figure, row, 0, number, 2), image)
+    assert [bool((shown(figure, 0, 1 + column, 0, 2) == 1).all()) for column in range(columns)] == [
+        True] * (columns - 1) + [False]
+    assert torch.allclose(shown(figure, 0, columns, 0, 2), 0.02 * (1 - images[0]), atol=1e-6)
+    for column, words in enumerate(moments, 1):
+        assert torch.allclose(shown(figure, 1, column, 3, 2), shades[words] * (1 - images[3]), atol=1e-6)
 
 
 def test_the_pictures_show_the_first_test_images(drive, tmp_path, few_digits, drawn, monkeypatch):
@@ -422,7 +435,8 @@ def test_celeba_is_trained_on_in_colour(drive, tmp_path, tiny_celeba, drawn):
     assert log.summary["widths"] == [9, 12, 12, 9] and len(log.epochs) == 4
     saved = torch.load(files.network_path(log.path), weights_only=True)
     assert tuple(saved["network"]["image_shape"]) == (3, 64, 64)
-    face = np.array(drawn["vae_logwithoutPruning_strip.png"].axes[0].images[0].get_array())[2:66, 2:66]
+    sheet = np.array(drawn["vae_logwithoutPruning_strip.png"].axes[0].images[0].get_array())
+    face = sheet[pictures.GAP + 2:, pictures.GAP + 2:][:64, :64]
     assert face[60, 30, 0] > face[5, 30, 0] + 0.5 and face[30, 60, 1] > face[30, 5, 1] + 0.4  # red down, green across
 
 
