@@ -221,7 +221,10 @@ def check_value(name, value, setting, where):
 
 class Parser(argparse.ArgumentParser):
     def error(self, message):
-        raise UserError(message + "; -h lists the flags")
+        unknown = re.match("unrecognized arguments: (--[^ =]+)", message)
+        flags = re.findall("--[a-z-]+", self.format_usage())
+        near = difflib.get_close_matches(unknown.group(1), flags, 1) if unknown else []
+        raise UserError(f"{message}; {f'did you mean {near[0]}?' if near else '-h lists the flags'}")
 
 
 def resolve(arguments, description, program, default_pruning, arms, recall):
@@ -343,10 +346,12 @@ def widths(text):
 def find_dataset(text, datasets):
     """The name of the one of `datasets` with this number or name, whatever its case and hyphens."""
     answer = text.strip().lower()
-    for number, name in enumerate(datasets):
-        if answer == str(number) or answer.replace("-", "") == name.lower():
-            return name
-    raise UserError(f"{text!r} is no data set; expected a number from 0 to {len(datasets) - 1} or a name, "
+    meant = next((name for number, name in enumerate(DATASETS)
+                  if answer == str(number) or answer.replace("-", "") == name.lower()), None)
+    if meant in datasets:
+        return meant
+    where = f" here, {meant} is for vae.py alone" if meant else ""
+    raise UserError(f"{text!r} is no data set{where}; expected a number from 0 to {len(datasets) - 1} or a name, "
                     + ", ".join(datasets))
 
 

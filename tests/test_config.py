@@ -228,6 +228,19 @@ def test_a_flag_of_the_other_program_is_named(program, flag):
     assert f"unrecognized arguments: {flag}" in refusal(resolve, "--dataset", "1", flag, "1", program=program)
 
 
+@pytest.mark.parametrize("mistyped, hint", [("--x", "-h lists the flags"),
+                                            ("--total_epochs", "did you mean --total-epochs?"),
+                                            ("--batchsize=5", "did you mean --batch-size?")])
+def test_a_mistyped_flag_is_named_with_the_nearest(mistyped, hint):
+    assert refusal(resolve, "--dataset", "1", mistyped) == f"unrecognized arguments: {mistyped}; {hint}"
+
+
+@pytest.mark.parametrize("text", ["5", "celeba"])
+def test_a_data_set_of_the_vae_alone_is_said_to_be_that(text):
+    assert refusal(resolve, "--dataset", text).startswith(f"{text!r} is no data set here, CelebA is for vae.py alone; ")
+    assert resolve("--dataset", text, program=VAE).dataset == "CelebA"
+
+
 @pytest.mark.parametrize("widths", ["9", "9-8-7"])
 def test_the_encoder_has_as_many_hidden_layers_as_the_decoder(widths):
     message = refusal(resolve, "--dataset", "1", "--hidden-widths", widths, program=VAE)
