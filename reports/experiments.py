@@ -81,14 +81,16 @@ def experiments():
         yield Experiment(f"vae-compensated/{dataset}", vae,
                          f"{at_35_percent} --compare contribution,random --compensate True", 1000)
 
-    # For the seconds an epoch takes, on a machine that does nothing else. With all threads for one run, after which
-    # this process cannot be forked any more: these come last.
-    yield classifier("cost/MNIST", f"--dataset MNIST {SCHEDULE} --increment 8 --seeds 3 --compare none,contribution "
-                     "--jobs 1", 120)
-    yield classifier("cost/CIFAR10", f"--dataset CIFAR10 {SCHEDULE} --increment 15 --precision bfloat16 --seeds 1 "
-                     "--compare none,contribution --jobs 1", 500)
-    yield Experiment("cost/FashionMNIST", vae, "--dataset FashionMNIST --total-epochs 30 --initial-iterations 6 "
-                     "--increment 6 --precision bfloat16 --seeds 1 --compare none,contribution --jobs 1", 330)
+    # For the seconds an epoch takes before the first round and after the last one, of as many rounds as above, on a
+    # machine that does nothing else. With all threads for one run, after which this process cannot be forked any more:
+    # these come last.
+    alone = "--pruning contribution --precision float32 --jobs 1"
+    yield classifier("cost/MNIST", f"--dataset MNIST --total-epochs 23 --initial-iterations 5 --increment 2 --seeds 5 "
+                     f"{alone}", 80)
+    yield classifier("cost/CIFAR10", f"--dataset CIFAR10 --total-epochs 18 --initial-iterations 4 --increment 3 "
+                     f"--seeds 2 {alone}", 200)
+    yield Experiment("cost/FashionMNIST", vae, f"--dataset FashionMNIST --total-epochs 12 --initial-iterations 4 "
+                     f"--increment 2 --seeds 2 {alone}", 200)
 
 
 def classifier(name, flags, seconds):
