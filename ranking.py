@@ -197,7 +197,7 @@ class Reached(Exception):
 def survivors(passes, criterion, options, prune_percent):
     """Rank every group and say which neurons stay: one ascending int64 tensor of indices a group. Raises UserError
     where a criterion does not give every neuron a score."""
-    scores = CRITERIA[criterion](passes.groups, passes, options)
+    scores = list(CRITERIA[criterion](passes.groups, passes, options))
     shapes = [tuple(some.shape) if torch.is_tensor(some) else type(some).__name__ for some in scores]
     wanted = [(group.producer.out_features,) for group in passes.groups]
     if shapes != wanted:

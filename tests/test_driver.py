@@ -323,6 +323,7 @@ def test_the_menu_can_be_left(tmp_path, key):
     ([torch.rand(50), [1.0] * 30], r"shapes \[\(50,\), 'list'\]"),
     ([torch.rand(50), torch.rand(30, 1)], r"shapes \[\(50,\), \(30, 1\)\]"),
     ([torch.rand(50), torch.full((30,), float("nan"))], "no finite numbers"),
+    ((torch.full((width,), float("nan")) for width in (50, 30)), "no finite numbers"),
 ])
 def test_a_criterion_that_does_not_score_every_neuron_is_refused(drive, tmp_path, monkeypatch, scores, message):
     monkeypatch.setitem(ranking.CRITERIA, "last", lambda groups, passes, options: scores)
