@@ -95,6 +95,7 @@ class Seed:
         self.together = [arm for arm in self.arms if arm != "scratch"]
         self.parts = [part for part in (self.together, [arm for arm in self.arms if arm not in self.together]) if part]
         self.logs, self.is_open, self.finished, self.left = {}, False, [], 0
+        self.states, self.sources = {}, []  # of a run that goes on, see reopen()
 
     def fresh(self, arm):
         """A run of this arm that is not trained yet."""
@@ -187,7 +188,7 @@ class Seed:
         self.states = {arm: self.checked(arm) for arm, path in self.paths.items()
                        if os.path.exists(files.checkpoint_path(path))}
         self.finished = [arm for arm in self.states if self.is_finished(arm)]
-        self.sources = []  # (the arm whose checkpoint says how to go on, the arms that it speaks of)
+        # self.sources: (the arm whose checkpoint says how to go on, the arms that it speaks of).
         for part in self.parts:
             # Of a run that was killed while it wrote them, checkpoints of shared epochs may differ, or be missing yet.
             there = [arm for arm in part if arm in self.states]
@@ -200,30 +201,37 @@ class Seed:
         self.sources = [(source, arms) for source, arms in self.sources if source not in self.finished]
         for arm in [source for source, _ in self.sources if source not in self.states]:
             checkpoint.read(self.paths[arm])  # says that it is missing
+        for source, arms in [*self.sources, *((arm, [arm]) for arm in self.finished)]:
+            for arm in arms:
+                files.check_beginning(self.logs[arm], self.extent(source, arm))
         if len(self.finished) == len(self.arms):
             for log in self.logs.values():
                 log.close()
 
     def is_finished(self, arm):
         """Whether the log goes on after the last epoch's checkpoint with the summary."""
-        extent = self.states[arm]["extents"][os.path.basename(self.paths[arm])]
         return self.states[arm]["epoch"] == self.config.total_epochs and runlog.is_summary(
-            files.rest(self.logs[arm], extent))
+            files.rest(self.logs[arm], self.extent(arm, arm)))
+
+    def extent(self, source, arm):
+        """How far the log of an arm was when an arm's checkpoint was written."""
+        return self.states[source]["extents"][os.path.basename(self.paths[arm])]
 
     def cut(self):
         """Cut the logs back to the checkpoints, and make these say that it goes on from there; finished ones stay."""
         for arm in self.finished:
             print(f"{self.paths[arm]}: finished")
-        files.cut([(self.logs[arm], self.states[source]["extents"][os.path.basename(self.paths[arm])])
-                   for source, arms in self.sources for arm in arms])
         for source, arms in self.sources:
+            for arm in arms:
+                files.cut(self.logs[arm], self.extent(source, arm))
             logs, run = self.logs_of(arms), self.restored(source)
             note_changes(self.config, self.states[source], logs)
             checkpoint.write(run, self.config, logs)
             print(f"{', '.join(log.name for log in logs)}: goes on after epoch {run.epoch}")
         for part in self.parts:
             if not any(arm in self.states for arm in part):  # killed before it had a checkpoint
-                files.cut([(log, files.NOTHING) for log in self.logs_of(part)])
+                for log in self.logs_of(part):
+                    files.cut(log, files.NOTHING)
                 self.begin(part)
 
     def checked(self, arm):

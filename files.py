@@ -87,16 +87,18 @@ def rest(log, extent):
         return file.read().decode(errors="replace")
 
 
-def cut(logs):
-    """Cut open logs, of pairs (log, extent), back to go on from there. Raises UserError, and cuts none, where one began
-    otherwise."""
-    for log, (length, checksum) in logs:
-        with open(log.name, "rb") as file:
-            if zlib.crc32(file.read(length)) != checksum:
-                raise UserError(f"{log.name} is not as it was at its checkpoint, so its run can be started anew only")
-    for log, (length, _) in logs:
-        log.truncate(length)
-        log.seek(length)
+def check_beginning(log, extent):
+    """Raise UserError where an open log began otherwise at its checkpoint."""
+    length, checksum = extent
+    with open(log.name, "rb") as file:
+        if zlib.crc32(file.read(length)) != checksum:
+            raise UserError(f"{log.name} is not as it was at its checkpoint, so its run can be started anew only")
+
+
+def cut(log, extent):
+    """Cut an open log back, to go on from there."""
+    log.truncate(extent[0])
+    log.seek(extent[0])
 
 
 @contextlib.contextmanager

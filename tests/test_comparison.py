@@ -239,6 +239,27 @@ def test_finished_runs_are_left_alone_by_a_resume(program, small, drive, monkeyp
     assert {path: open(path, "rb").read() for path in everything(small / "logs")} == before
 
 
+@pytest.mark.parametrize("which", ["random", "contribution"])
+def test_a_later_seeds_log_that_was_edited_is_refused_before_anything_changes(small, drive, monkeypatch, which):
+    """Of seed 31, `contribution` has ended and `random` not; seed 30 has."""
+    compare = [*TINY["driver.py"][:-1], "--seeds", "2", "--compare", "contribution,random"]
+    finish = training.finish
+
+    def ends(run, task, logs):
+        if logs[0].name.endswith("worstPruning-seed31.txt"):
+            raise config.UserError("killed")
+        return finish(run, task, logs)
+    monkeypatch.setattr(training, "finish", ends)
+    assert drive(*compare)[0] == 2
+    log = files.log_path(str(small / "logs"), "MNIST", which, seed=31)
+    with open(log, "r+b") as file:
+        file.write(b"$")
+    before = {path: open(path, "rb").read() for path in everything(small / "logs")}
+    status, _, err = drive("--resume", files.log_path(str(small / "logs"), "MNIST", "random", seed=30))
+    assert status == 2 and f"{os.path.basename(log)} is not as it was at its checkpoint" in err
+    assert {path: open(path, "rb").read() for path in everything(small / "logs")} == before
+
+
 def test_a_comparison_with_a_network_from_scratch_is_not_extended_to_other_widths(small, drive):
     assert drive(*TINY["driver.py"][:-1], "--compare", "random,scratch")[0] == 0
     before = {path: open(path, "rb").read() for path in everything(small / "logs")}
