@@ -11,6 +11,7 @@ from matplotlib.patches import Patch
 
 import runlog
 import table
+from config import UserError
 
 # The colours of Okabe and Ito can be told apart by the colour-blind; the first three differ in grey as well.
 ARMS = {"none": ("#000000", "o"), "contribution": ("#0072B2", "s"), "random": ("#E69F00", "^"),
@@ -224,3 +225,14 @@ def draw_legend(axes, lines, marks):
     blank = Line2D([], [], linestyle="none", label=" ")
     axes.legend(handles=[handle for column in columns for handle in (column + height * [blank])[:height]],
                 loc="lower left", bbox_to_anchor=(0, 1), ncol=len(columns), frameon=False, handlelength=3.5)
+
+
+def save(stem, **options):
+    """The present figure as PNG and PDF, without date and version, so that the same logs give the same bytes. Raises
+    UserError."""
+    for extension, metadata in ((".png", {"Software": None}), (".pdf", {"CreationDate": None})):
+        try:
+            pyplot.savefig(stem + extension, metadata=metadata, **options)
+        except OSError as error:
+            raise UserError(f"{stem}{extension}: {error.strerror}")
+        print(f"wrote {stem}{extension}")

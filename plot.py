@@ -46,7 +46,7 @@ def main():
     arguments = parser.parse_args()
     if not arguments.show:
         matplotlib.use("Agg")
-    complete = True
+    complete, stems = True, set()
     for paths in [sum(map(find_logs, arguments.logs), [])] if arguments.logs else find_folders():
         paths = list(dict.fromkeys(map(os.path.normpath, paths)))  # a log named twice is one log
         kinds = read_logs(paths)
@@ -56,19 +56,28 @@ def main():
             folder = os.path.join(os.path.dirname(paths[0]), folder)
             os.makedirs(folder or ".", exist_ok=True)
             stem = os.path.join(folder, kind + name)
+            if stem in stems:
+                raise config.UserError(f"--output {arguments.output}: the figures of several folders would have this "
+                                       "name; give one folder, or a name without a path")
+            stems.add(stem)
             if arguments.figure == "epochs" and not arguments.table:
                 lines = lines_of(logs)
                 describe(lines)
                 figures.draw(lines)
-                save(stem)
+                figures.save(stem, dpi=300)
                 continue
             ended = distinct([log for log in logs if is_finished(log)])
             complete = complete and len(ended) == len(logs)
             if ended and arguments.table:
                 write_tables(ended, stem)
             elif ended:
-                finished.KINDS[arguments.figure](ended)
-                save(f"{stem}_{arguments.figure}")
+                try:
+                    finished.KINDS[arguments.figure](ended)
+                except config.UserError as error:  # of one folder; others may have what this figure needs
+                    config.say(error)
+                    complete = False
+                else:
+                    figures.save(f"{stem}_{arguments.figure}", dpi=300)
     if arguments.show:
         pyplot.show()
         if pyplot.get_backend().lower() == "agg":
@@ -174,16 +183,6 @@ def describe(lines):
     for paths in alike.values():
         if len(paths) > 1:
             print(f"identical files: {', '.join(paths)}")
-
-
-def save(stem):
-    """PNG and PDF without date and version, so that the same logs give the same bytes."""
-    for extension, metadata in ((".png", {"Software": None}), (".pdf", {"CreationDate": None})):
-        try:
-            pyplot.savefig(stem + extension, dpi=300, metadata=metadata)
-        except OSError as error:
-            raise config.UserError(f"{stem}{extension}: {error.strerror}")
-        print(f"wrote {stem}{extension}")
 
 
 # ---- what logs say ----

@@ -71,8 +71,8 @@ def is_number(value):
 
 
 def settings_of(log):
-    """What the runs of one experiment have in common."""
-    return tuple((name, repr(value)) for name, value in log.header.items() if name not in FREE)
+    """What the runs of one experiment have in common, whatever the order of the tables in constants.py."""
+    return tuple(sorted((name, repr(value)) for name, value in log.header.items() if name not in FREE))
 
 
 def differing(settings):

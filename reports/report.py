@@ -15,6 +15,7 @@ from matplotlib import pyplot
 
 # isort: split
 import config
+import figures
 import files
 import finished
 import ranking
@@ -150,6 +151,19 @@ def sweep_table(dataset):
     return tabular([], heads, lines if len(listed) > 1 else [])
 
 
+def last_three_table():
+    """Contribution minus three controls: after the last epoch, and as the mean over the last three."""
+    controls, lines = ("random", "magnitude", "scratch"), []
+    for kind, words in (("main", "ours"), ("published", "published")):
+        for dataset in (dataset for dataset in CLASSIFIED if logs_of(f"{kind}/{dataset}")):
+            arms = findings.by_arm(logs_of(f"{kind}*/{dataset}"))
+            lines.append([f"{runlog.words(dataset)}, {words}", *(
+                tex(table.difference(arms["contribution"], arms.get(control, {}), value)) for control in controls
+                for value in (table.at_the_end, findings.of_the_last_three))])
+    return tabular([(f"contribution $-$ {SHORT_WORDS[control]}", 2) for control in controls],
+                   ["last epoch", "last three"] * len(controls), lines)
+
+
 def cost_table():
     """Seconds an epoch before the first round and after the last one, beside parameters and multiply-adds; medians over
     epochs and seeds, the first epoch left out."""
@@ -172,7 +186,7 @@ def cost_table():
 
 TABLES = {"main": lambda: arms_table("main"), "published_arms": lambda: arms_table("published"),
           "published": published_table, "compensation": compensation_table, "ways": ways_table,
-          "vae": vae_table, "cost": cost_table,
+          "last_three": last_three_table, "vae": vae_table, "cost": cost_table,
           **{f"sweep_{dataset}": (lambda dataset=dataset: sweep_table(dataset)) for dataset in SMALL}}
 
 
@@ -197,9 +211,7 @@ def draw(folder):
     for name, (function, logs) in wanted.items():
         if logs:
             function(logs)
-            for extension, metadata in ((".pdf", {"CreationDate": None}), (".png", {"Software": None})):
-                pyplot.savefig(os.path.join(folder, name + extension), dpi=200, bbox_inches="tight",
-                               metadata=metadata)
+            figures.save(os.path.join(folder, name), dpi=200, bbox_inches="tight")
             pyplot.close("all")
 
 

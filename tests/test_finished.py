@@ -148,6 +148,13 @@ def test_no_legend_runs_out_of_the_figure(kind):
         assert box.x0 >= 0 and box.x1 <= figure.bbox.x1 and box.y0 >= 0
 
 
+def test_the_order_of_the_values_in_constants_is_no_difference():
+    first, second = log("random", 1, batch_size=10, momentum=0.5), log("random", 2, momentum=0.5, batch_size=10)
+    assert len(table.experiments([first, second])) == 1
+    axes, words = drawn("rounds", [first, second])
+    assert len(words) == 1 + 3
+
+
 def test_data_sets_with_the_same_arms_share_the_names_of_the_rows():
     axes, _ = drawn("variants", [*runs("random", "none"), *runs("random", "none", dataset="CIFAR10")])
     names = [[label.get_text() for label in panel.get_yticklabels()] for panel in axes]

@@ -396,6 +396,30 @@ def test_output_may_name_a_folder(tmp_path, write, run, blank):
     assert sorted(os.listdir(str(tmp_path / "a" / "new"))) == ["vae_figure.pdf", "vae_figure.png"]
 
 
+def test_figures_of_several_folders_do_not_replace_each_other(tmp_path, write_arms, run, blank):
+    for dataset in ("Digits", "MNIST"):
+        write_arms(f"logs/{dataset}", dataset=dataset)
+    status, out, err = run("--output", str(tmp_path / "one"))
+    assert status == 2 and len(err) == 1 and "figures of several folders would have this name" in err[0]
+    assert len([line for line in out if "wrote" in line]) == 2
+    assert run("logs/MNIST", "--output", str(tmp_path / "two"))[0] == 0
+
+
+def test_a_folder_without_what_a_figure_needs_keeps_no_other_from_its_figure(write, run, blank):
+    head = "# dataset = {!r}\n# pruning = {!r}\n# seed = 1\n# total_epochs = 1\n# initial_iterations = 1\n"
+    head += "# increment = 1\n# prune_percent = 10.0\n# hidden_widths = [10]\n"
+    head += "Epoch: 1, Batch: 0, Loss: 1, Accuracy: 50%\n"
+    sizes = "neurons {}, parameters 9, training accuracy 9%, test accuracy {}%"
+    end = f"Summary: epochs 1, rounds 1, {sizes.format(9, 8)}, time 1 s\n"
+    write("logs/Digits/training_logwithoutPruning.txt", head.format("Digits", "none") + end)
+    write("logs/MNIST/training_logwithPruning.txt", head.format("MNIST", "contribution") + "Round 1 after epoch 1: "
+          "neurons 10 => 9, parameters 10 => 9, test accuracy 9% => 8%, time 1 s\n" + end)
+    status, out, err = run("--figure", "rounds")
+    assert status == 2 and len(err) == 1 and re.match("plot.py: .*Digits.*round", err[0]), err
+    assert [line for line in out if "rounds.png" in line] == [
+        f"wrote {os.path.join('logs', 'MNIST', 'comparison_rounds.png')}"]
+
+
 def test_figure_lies_beside_the_first_file_and_identical_files_are_named(tmp_path, write, run, blank):
     first = write("a/first.txt", log_text())
     copy = write("b/copy.txt", log_text())
