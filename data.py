@@ -136,20 +136,22 @@ def fetch(name, folder, *options):
 
     kind = getattr(torchvision.datasets, name)
     where = os.path.join(folder, getattr(kind, "base_folder", os.path.join(name, "raw")))
-    damaged = next(damaged_files(kind, where), None)
-    if damaged:
-        raise UserError(f"{damaged} is damaged; delete it and start again to download it anew")
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            # Once, because torchvision takes every file's checksum once more when it is asked to download.
-            return [kind(folder, download=not number, **some) for number, some in enumerate(options)]
-    except Exception as error:  # whatever the network, the disk or torchvision's reader says
-        reason = " ".join(str(error).split()) or type(error).__name__
-        wanted = "its files"
-        if name == "CelebA":
-            wanted = ", ".join(checksums(kind)) + " and the unpacked folder img_align_celeba"
-        raise UserError(f"{name} could not be read from or downloaded to {where} ({reason}); put {wanted} there by "
-                        "hand, or take data set 0, Digits, which needs no network")
+    os.makedirs(folder, exist_ok=True)
+    with files.turn_in(folder):  # a file that another process is downloading is not damaged
+        damaged = next(damaged_files(kind, where), None)
+        if damaged:
+            raise UserError(f"{damaged} is damaged; delete it and start again to download it anew")
+        try:
+            with contextlib.redirect_stdout(sys.stderr):
+                # Once, because torchvision takes every file's checksum once more when it is asked to download.
+                return [kind(folder, download=not number, **some) for number, some in enumerate(options)]
+        except Exception as error:  # whatever the network, the disk or torchvision's reader says
+            reason = " ".join(str(error).split()) or type(error).__name__
+            wanted = "its files"
+            if name == "CelebA":
+                wanted = ", ".join(checksums(kind)) + " and the unpacked folder img_align_celeba"
+            raise UserError(f"{name} could not be read from or downloaded to {where} ({reason}); put {wanted} there by "
+                            "hand, or take data set 0, Digits, which needs no network")
 
 
 def damaged_files(kind, where):

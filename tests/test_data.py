@@ -1,5 +1,6 @@
 """What data.load returns: the pixels and labels of the files, whole or refused in one clear line."""
 import collections
+import fcntl
 import hashlib
 import os
 import time
@@ -173,6 +174,22 @@ def test_published_files_pass_and_are_not_read_more_often_than_needed(tmp_path, 
     load(tmp_path, name)
     assert {os.path.join(folder, file) for file in PUBLISHED_FILES[name]} <= set(read)
     assert max(read.values()) <= reads  # torchvision reads CIFAR's files when it downloads and for each split
+
+
+def test_a_file_that_another_process_is_downloading_is_waited_for(tmp_path, tiny_mnist, monkeypatch):
+    tiny_mnist(tmp_path)
+    looked = []
+
+    def damaged_files(kind, where):
+        folder = os.open(str(tmp_path), os.O_RDONLY)
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.close(folder)
+        looked.append(where)
+        return iter(())
+    monkeypatch.setattr(data, "damaged_files", damaged_files)
+    data.fetch("MNIST", str(tmp_path), {"train": True})
+    assert len(looked) == 1
 
 
 def test_own_data_in_mnists_layout_passes_beside_published_files(tmp_path, write_published):
