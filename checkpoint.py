@@ -42,7 +42,8 @@ def save_network(path, network, model):
 
     network: the keyword arguments that the model was made with, before neurons were removed.
     """
-    save({"network": {**network, "hidden_widths": models.widths(model)}, "weights": model.state_dict()}, path)
+    weights = {name: weight.cpu() for name, weight in model.state_dict().items()}  # to load where there is no GPU
+    save({"network": {**network, "hidden_widths": models.widths(model)}, "weights": weights}, path)
 
 
 def save(content, *paths):

@@ -31,7 +31,7 @@ def divide_threads(jobs, device):
         return THREADS
     if device.type != "cpu" or "fork" not in multiprocessing.get_all_start_methods():
         raise UserError(f"jobs = {jobs}: runs go side by side on the device cpu of a system that forks processes; "
-                        "legal here: 1")
+                        "legal here: 1, and with --device cpu more")
     torch.set_num_threads(1)  # a process that OpenMP has given threads cannot be forked
     return max(1, THREADS // jobs)
 

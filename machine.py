@@ -15,7 +15,8 @@ from config import UserError
 
 def pick_device(name):
     """The torch device of this name; "auto" takes a GPU if there is one. Raises UserError for one that is not there."""
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    mps = torch.backends.mps.is_available() and hasattr(torch, "mps")  # which gives the random state, from torch 2.0 on
+    available = {"cuda": torch.cuda.is_available(), "mps": mps, "cpu": True}
     if name == "auto":
         name = next(device for device in available if available[device])
     if not available[name]:
@@ -53,6 +54,7 @@ def repeat_exactly(deterministic):
     torch.use_deterministic_algorithms(deterministic, warn_only=True)
     torch.backends.cudnn.deterministic = deterministic
     torch.backends.cudnn.benchmark = not deterministic
+    torch.backends.cudnn.allow_tf32 = False  # float32 is float32, in convolutions as in matrix products
     if hasattr(torch.utils, "deterministic"):
         torch.utils.deterministic.fill_uninitialized_memory = False  # we read no memory that was not written
 

@@ -126,7 +126,8 @@ def train_epoch(run, task, config, logs, bar, stop):
     order = torch.randperm(len(split), generator=generator(run.seed, epoch, BATCHES)).to(split.labels.device)
     torch.manual_seed(stream_seed(run.seed, epoch, NOISE))
     machine.set_random_states(run.random)
-    history, started = run.history, time.perf_counter() - run.spent
+    history = None if run.history is None else run.history.to(split.labels.device)
+    started = time.perf_counter() - run.spent
     run.model.train()
     for batch, (images, labels) in enumerate(split.batches(config.batch_size, order[run.batches * config.batch_size:]),
                                              run.batches):
@@ -242,7 +243,7 @@ def describe(run, task):
     """Widths, neurons, parameters, an image's multiply-adds, the measures over the whole training and test set and the
     task's further ones."""
     widths = models.widths(run.model)
-    image = next(task.data.test.image_batches())[:1]
+    image, _ = next(task.data.test.batches(1))
     return {"widths": widths, "neurons": sum(widths), "parameters": models.count_parameters(run.model),
             "multiply-adds": models.multiply_adds(run.model, image),
             **evaluate(run.model, task.data.train, task.objective, "training "),

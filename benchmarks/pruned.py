@@ -37,12 +37,14 @@ Prepared = namedtuple("Prepared", "settings run task")
 
 
 def prepare(program, shape, count, *flags):
-    """What a program trains with these flags, as it makes it itself, on `count` random images; one image to test on."""
+    """What a program trains on the processor with these flags, as it makes it itself, on `count` random images; one
+    image to test on."""
     def load(settings, device, mean, std):
         return data.Dataset(*(data.Split(torch.randint(256, (number, *shape), dtype=torch.uint8),
                                          torch.randint(10, (number,)), device, mean, std) for number in (count, 1)), 10)
 
-    with mock.patch.object(sys, "argv", [program.__name__ + ".py", *flags]), mock.patch.object(data, "load", load), \
+    command = [program.__name__ + ".py", "--device", "cpu", *flags]
+    with mock.patch.object(sys, "argv", command), mock.patch.object(data, "load", load), \
             mock.patch.object(comparison, "compare") as compare:
         program.main()
     settings, _, start, task, _ = compare.call_args[0]

@@ -95,7 +95,7 @@ def rows():
     if not all(os.path.exists(os.path.join(folder, "MNIST", "raw", name)) for name in data.IDX_BYTES):
         yield side_by_side.Row(f"the comparison of three arms, and the start: no MNIST in {given}", "", "", "", "")
         return
-    flags = ["--dataset", "1", "--compare", "--dataset-folder", folder, "--log-folder"]
+    flags = ["--dataset", "1", "--device", "cpu", "--compare", "--dataset-folder", folder, "--log-folder"]
     with tempfile.TemporaryDirectory() as logs:
         peaks = []
         for jobs in ("1", "2"):

@@ -24,11 +24,12 @@ import comparison  # noqa: E402
 import config  # noqa: E402
 import driver  # noqa: E402
 import files  # noqa: E402
+import jobs  # noqa: E402
 import runlog  # noqa: E402
 import vae  # noqa: E402
 
 WORK, RESULTS = os.path.join("logs", "experiments"), os.path.join("reports", "results")
-JOBS = ["--jobs", str(os.cpu_count())]
+JOBS = ["--device", "cpu", "--jobs", str(jobs.THREADS)]
 
 # seconds: what it took on 2 cores of an AMD EPYC (AVX-512, bfloat16), roughly: the bar's unit, not a result.
 Experiment = namedtuple("Experiment", "name program flags seconds")
