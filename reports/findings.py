@@ -117,9 +117,20 @@ def probability(p):
     return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
 
 
+def of_the_last_three(log):
+    """The measure by which arms are compared, the mean over the last three epochs."""
+    measure = table.measures_of(log)[0]
+    return statistics.mean(entry.measures[measure] for entry in log.epochs[-3:])
+
+
+# {what arms are compared by: (its value, whether a log has it)}; a sweep's log has one epoch alone.
+COMPARED = {"end": (table.at_the_end, lambda log: True), "lost": (table.lost_in_a_round, lambda log: log.rounds),
+            "last three": (of_the_last_three, lambda log: len(log.epochs) > 2)}
+
+
 def versus():
     """Contribution, plain and compensated, minus every other arm, and every compensated arm minus itself without: by
-    seed, at the end and what a round loses."""
+    seed, and by all of COMPARED."""
     found = {}
     for name, results in EXPERIMENTS.items():
         for arms in table.experiments(logs_of(*results)).values():
@@ -127,9 +138,9 @@ def versus():
             for own in runs:
                 others = [key for key in runs if key != own and own in (
                     "contribution", "contribution, compensated", f"{key}, compensated")]
-                for what, value in (("end", table.at_the_end), ("lost", table.lost_in_a_round)):
+                for what, (value, has) in COMPARED.items():
                     differences = {f"{name}/{own} - {key}/{what}": table.difference(runs[own], runs[key], value)
-                                   for key in others if what == "end" or next(iter(runs[key].values())).rounds}
+                                   for key in others if has(next(iter(runs[key].values())))}
                     found.update({key: cell(difference) for key, difference in differences.items() if difference})
                     tests = {key: difference.p for key, difference in differences.items()
                              if difference and difference.p is not None}
@@ -150,11 +161,14 @@ def holm(tests):
 
 def wins():
     """At how many parts of the neurons removed contribution ends above another criterion, or below, by more than the
-    interval."""
+    interval; at every part, what of random's loss in a round contribution has, in percent."""
     found = {}
     for dataset in SMALL:
         listed = parts_removed(dataset)
         found[f"sweep/{dataset}/parts"] = str(len(listed))
+        lost = [[table.mean(list(map(table.lost_in_a_round, arms[arm].values()))) for arm in ("contribution", "random")]
+                for arms in listed]
+        found[f"sweep/{dataset}/shares of random's loss"] = ", ".join(f"{100 * own / other:.0f}" for own, other in lost)
         for control in ("random", "magnitude"):
             differences = [table.difference(runs["contribution"], runs[control], table.at_the_end) for runs in listed]
             found[f"sweep/{dataset}/above {control}"] = str(sum(some.mean > some.half for some in differences))
@@ -172,6 +186,8 @@ def spreads():
             found[f"{name}/{arm}/median"] = f"{statistics.median(ends[arm]):.2f}"
             found[f"{name}/{arm}/lowest"] = f"{min(ends[arm]):.2f}"
         if "scratch" in arms:
+            worst = min(arms["scratch"].values(), key=table.at_the_end)
+            found[f"{name}/scratch/lowest, an epoch before"] = f"{worst.epochs[-2].measures['test accuracy']:.2f}"
             found[f"{name}/scratch/seeds above contribution"] = str(sum(
                 table.at_the_end(arms["scratch"][seed]) > table.at_the_end(log)
                 for seed, log in arms["contribution"].items()))

@@ -135,10 +135,18 @@ def test_a_criterion_wins_where_the_difference_is_larger_than_its_interval(monke
                 for arm, values in (("contribution", contribution), ("random", random), ("magnitude", magnitude))}
     parts = [part([90, 91, 92], [80, 81, 82.1], [91, 92.1, 93]), part([90, 91, 92], [80, 99, 91], [90, 91.1, 91.8])]
     monkeypatch.setattr(findings, "parts_removed", lambda dataset: parts)
-    monkeypatch.setattr(findings.table, "at_the_end", lambda run: run.summary["test accuracy"])
+    for name in ("at_the_end", "lost_in_a_round"):
+        monkeypatch.setattr(findings.table, name, lambda run: run.summary["test accuracy"])
     found = {key.split("/")[2]: count for key, count in findings.wins().items() if "/MNIST/" in key}
     assert found == {"parts": "2", "above random": "1", "below random": "0", "above magnitude": "0",
-                     "below magnitude": "1"}
+                     "below magnitude": "1", "shares of random's loss": "112, 101"}
+
+
+def test_the_last_three_epochs_are_compared_by_their_mean(tmp_path):
+    (tmp_path / "log.txt").write_text(runlog.format_batch(1, 0, {"loss": 1.0, "accuracy": 1.0}) + "".join(
+        runlog.format_epoch(epoch, {"test accuracy": value, "time": 1.0}) for epoch, value in ((1, 10.0), (2, 90.0),
+                                                                                              (3, 92.0), (4, 97.0))))
+    assert findings.of_the_last_three(runlog.parse_log(str(tmp_path / "log.txt"))) == 93
 
 
 def read(*path):
