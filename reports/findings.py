@@ -93,6 +93,8 @@ def numbers():
                     found[f"{key}/mean"] = table.two_places(value.mean)
                 if isinstance(value, table.Difference) and value.p is not None:
                     found[f"{key}/p"] = probability(value.p)
+    found.update({f"cost/{name}/{column}": text for name in ("MNIST", "CIFAR10", "FashionMNIST")
+                  for column, text in costs(name).items()})
     return {**found, **versus(), **wins(), **spreads(), **starts()}
 
 
@@ -211,6 +213,22 @@ def starts():
                 some[seed] == before for seed, before in plain.items() if seed in some))
                 for key, some in runs.items() if some})
     return found
+
+
+def costs(name):
+    """Seconds of an epoch and of a round of the experiment cost/`name`, medians over epochs, but for a run's first one,
+    and seeds, and what an epoch costs before the first round in that after the last one; {} of what was not run."""
+    logs = logs_of(f"cost/{name}")
+    if not logs:
+        return {}
+    rounds, last = logs[0].rounds, logs[0].header["total_epochs"]
+    before, after = (statistics.median(entry.measures["time"] for log in logs for entry in log.epochs
+                                       if start < entry.epoch <= end)
+                     for start, end in ((1, rounds[0].epoch), (rounds[-1].epoch, last)))
+    ratios = {key: rounds[0].before[key] / rounds[-1].after[key] for key in ("parameters", "multiply-adds")}
+    of_a_round = statistics.median(entry.time for log in logs for entry in log.rounds)
+    return {"before": f"{before:.3g}", "after": f"{after:.3g}", "time": f"{before / after:.2f}",
+            **{key: f"{value:.2f}" for key, value in ratios.items()}, "a round": f"{of_a_round:.2g}"}
 
 
 def means_of_rounds(logs, moment):

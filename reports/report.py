@@ -6,7 +6,6 @@
 Every number of report.tex is one of generated/numbers.tex; one that the results do not have stops LaTeX.
 """
 import os
-import statistics
 
 import findings  # puts the suite's folder on the path
 import matplotlib
@@ -165,23 +164,12 @@ def last_three_table():
 
 
 def cost_table():
-    """Seconds an epoch before the first round and after the last one, beside parameters and multiply-adds; medians over
-    epochs and seeds, the first epoch left out."""
-    lines = []
-    for name, words in (("MNIST", "MNIST"), ("CIFAR10", "CIFAR-10"), ("FashionMNIST", "VAE, Fashion-MNIST")):
-        logs = [log for log in logs_of(f"cost/{name}") if log.rounds]
-        if not logs:
-            continue
-        wide, narrow = logs[0].rounds[0].before, logs[0].summary
-        before, after = (statistics.median(entry.measures["time"] for log in logs for entry in log.epochs
-                                           if first < entry.epoch <= last) for first, last in (
-            (1, logs[0].rounds[0].epoch), (logs[0].rounds[-1].epoch, logs[0].header["total_epochs"])))
-        of_a_round = statistics.median(entry.time for log in logs for entry in log.rounds)
-        lines.append([words, f"{before:.3g}\\,s", f"{after:.3g}\\,s", f"{before / after:.2f}",
-                      *(f"{wide[key] / narrow[key]:.2f}" for key in ("parameters", "multiply-adds")),
-                      f"{of_a_round:.2g}\\,s"])
-    return tabular([("an epoch", 2), ("before / after", 3)],
-                   ["before", "after", "time", "parameters", "multiply-adds", "a round"], lines)
+    """Seconds an epoch before the first round and after the last one, beside parameters and multiply-adds."""
+    names = {"MNIST": "MNIST", "CIFAR10": "CIFAR-10", "FashionMNIST": "VAE, Fashion-MNIST"}
+    found = {words: findings.costs(name) for name, words in names.items()}
+    return tabular([("an epoch (s)", 2), ("before / after", 3)],
+                   ["before", "after", "time", "parameters", "multiply-adds", "a round (s)"],
+                   [[words, *cost.values()] for words, cost in found.items() if cost])
 
 
 TABLES = {"main": lambda: arms_table("main"), "published_arms": lambda: arms_table("published"),

@@ -149,6 +149,20 @@ def test_the_last_three_epochs_are_compared_by_their_mean(tmp_path):
     assert findings.of_the_last_three(runlog.parse_log(str(tmp_path / "log.txt"))) == 93
 
 
+def test_an_epochs_cost_is_the_median_before_the_first_round_and_after_the_last_one(monkeypatch):
+    def log(*seconds):
+        epochs = [runlog.Epoch(epoch, {"time": time}) for epoch, time in enumerate(seconds, 1)]
+        rounds = [runlog.Round(number, epoch, {"parameters": 100 - 20 * number, "multiply-adds": 10 * epoch},
+                               {"parameters": 80 - 20 * number, "multiply-adds": 5 * epoch}, 0.1 * number)
+                  for number, epoch in ((1, 3), (2, 4))]
+        return runlog.RunLog("", {"total_epochs": 6}, [], epochs, rounds, {})
+    logs = {"cost/MNIST": [log(90, 4, 6, 70, 2, 1), log(80, 5, 7, 60, 3, 2)]}
+    monkeypatch.setattr(findings, "logs_of", logs.get)
+    # Before: 4, 5, 6, 7; after: 1, 2, 2, 3. Parameters 80 => 40, multiply-adds 30 => 20.
+    assert findings.costs("MNIST") == {"before": "5.5", "after": "2", "time": "2.75", "parameters": "2.00",
+                                       "multiply-adds": "1.50", "a round": "0.15"}
+
+
 def read(*path):
     with open(os.path.join(findings.ROOT, *path), encoding="utf-8") as file:
         return file.read()
