@@ -207,8 +207,8 @@ def test_runs_of_other_settings_have_a_table_of_their_own(write, run):
     assert [table[0].get("test accuracy", table[0].get("held-out accuracy")) for table in tables] == ["95.00", "80.00"]
     assert [name for table in tables for name in table[0] if "held-out" in name] == ["held-out accuracy"]
     assert run.titles[-2:] == [
-        f"MNIST, driver.py, 3 epochs; after epoch 1 and every 2 epochs a round of 10.0 %; momentum {momentum}; "
-        f"holdout {holdout}" for momentum, holdout in ((0.5, 0), (0.9, 5))]
+        f"MNIST, driver.py, 3 epochs; after epoch 1 and every 2 epochs a round of 10.0 %; holdout {holdout}; "
+        f"momentum {momentum}" for momentum, holdout in ((0.5, 0), (0.9, 5))]
 
 
 def test_of_two_logs_of_one_arm_and_seed_the_second_is_named_and_left_out(write, run, tmp_path):
