@@ -227,8 +227,8 @@ def costs(name):
                      for start, end in ((1, rounds[0].epoch), (rounds[-1].epoch, last)))
     ratios = {key: rounds[0].before[key] / rounds[-1].after[key] for key in ("parameters", "multiply-adds")}
     of_a_round = statistics.median(entry.time for log in logs for entry in log.rounds)
-    return {"before": f"{before:.3g}", "after": f"{after:.3g}", "time": f"{before / after:.2f}",
-            **{key: f"{value:.2f}" for key, value in ratios.items()}, "a round": f"{of_a_round:.2g}"}
+    return {"before": f"{before:#.3g}", "after": f"{after:#.3g}", "time": f"{before / after:.2f}",
+            **{key: f"{value:.2f}" for key, value in ratios.items()}, "a round": f"{of_a_round:#.2g}"}
 
 
 def means_of_rounds(logs, moment):

@@ -159,7 +159,7 @@ def test_an_epochs_cost_is_the_median_before_the_first_round_and_after_the_last_
     logs = {"cost/MNIST": [log(90, 4, 6, 70, 2, 1), log(80, 5, 7, 60, 3, 2)]}
     monkeypatch.setattr(findings, "logs_of", logs.get)
     # Before: 4, 5, 6, 7; after: 1, 2, 2, 3. Parameters 80 => 40, multiply-adds 30 => 20.
-    assert findings.costs("MNIST") == {"before": "5.5", "after": "2", "time": "2.75", "parameters": "2.00",
+    assert findings.costs("MNIST") == {"before": "5.50", "after": "2.00", "time": "2.75", "parameters": "2.00",
                                        "multiply-adds": "1.50", "a round": "0.15"}
 
 
