@@ -194,7 +194,6 @@ def draw(folder):
         "ways": (finished.draw_variants, [log for log in logs_of(*(
             f"{kind}/{dataset}" for dataset in SMALL for kind in ("main", "lambdas/*", "images/*")))
             if log.header["pruning"] == "contribution"]),
-        "seconds": (finished.draw_seconds, logs_of("cost")),
     }
     for name, (function, logs) in wanted.items():
         if logs:
