@@ -79,7 +79,7 @@ class Album:
         """Draw cells of images, {the label of their row: [(N, channels, height, width), ...]}, under these heads.
 
         side: dots that an image is wide and high, or a little more, so that a pixel takes whole dots. columns: images
-        beside each other in a cell. One axes holds it all: one for every cell took matplotlib seconds.
+        beside each other in a cell. One axes holds it all, so that every pixel is of one size.
         """
         cells = torch.stack([make_grid(images.cpu(), columns, pad_value=1) for row in rows.values() for images in row])
         sheet = make_grid(cells, len(heads), padding=GAP, pad_value=1).permute(1, 2, 0).numpy()

@@ -55,7 +55,7 @@ def main():
             folder, name = os.path.split(arguments.output)
             folder = os.path.join(os.path.dirname(paths[0]), folder)
             os.makedirs(folder or ".", exist_ok=True)
-            stem = os.path.join(folder, kind + name)
+            stem = os.path.normpath(os.path.join(folder, kind + name))
             if stem in stems:
                 raise config.UserError(f"--output {arguments.output}: the figures of several folders would have this "
                                        "name; give one folder, or a name without a path")

@@ -6,7 +6,7 @@
 
 Full logs go to logs/experiments/<name>, what the report needs of them to reports/results/<name>: the first batch line,
 the line of every epoch (of a sweep the last one's), rounds and summary. After Ctrl-C or a crash it goes on where it
-was. As many runs go side by side as there are processors, one thread each.
+was. As many runs go side by side as torch has threads, one thread each; those of `cost` one by one, with all threads.
 """
 import contextlib
 import glob

@@ -137,7 +137,7 @@ def vae_table():
             row = {short(column): value for column, value in row.items()}
             lines.append([f"{runlog.words(dataset)}, {SHORT_WORDS[arm]}{', ' * bool(way)}{way}",
                           *(tex(row[column]) for column in ("test loss", "minus none", "minus random",
-                                                             "added in a round", "test PSNR"))])
+                                                            "added in a round", "test PSNR"))])
     return tabular([], ["test loss", "$-$ none", "$-$ random", "added in a round", "PSNR (dB)"], lines)
 
 

@@ -396,10 +396,11 @@ def test_output_may_name_a_folder(tmp_path, write, run, blank):
     assert sorted(os.listdir(str(tmp_path / "a" / "new"))) == ["vae_figure.pdf", "vae_figure.png"]
 
 
-def test_figures_of_several_folders_do_not_replace_each_other(tmp_path, write_arms, run, blank):
+@pytest.mark.parametrize("output", ["absolute", os.path.join("..", "one")])
+def test_figures_of_several_folders_do_not_replace_each_other(tmp_path, write_arms, run, blank, output):
     for dataset in ("Digits", "MNIST"):
         write_arms(f"logs/{dataset}", dataset=dataset)
-    status, out, err = run("--output", str(tmp_path / "one"))
+    status, out, err = run("--output", str(tmp_path / "one") if output == "absolute" else output)
     assert status == 2 and len(err) == 1 and "figures of several folders would have this name" in err[0]
     assert len([line for line in out if "wrote" in line]) == 2
     assert run("logs/MNIST", "--output", str(tmp_path / "two"))[0] == 0
