@@ -78,8 +78,7 @@ def read(log):
 def restore(run, state):
     """Bring a fresh run to the state of a checkpoint and return it. Raises UserError where its network is another."""
     try:
-        for group, width in zip(run.model.groups(), state["widths"]):
-            models.remove(group, torch.arange(width), run.optimizer)
+        models.remove(run.model.groups(), list(map(torch.arange, state["widths"])), run.optimizer)
         run.model.load_state_dict(state["weights"])
         groups = run.optimizer.state_dict()["param_groups"]
         run.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": groups})

@@ -221,8 +221,7 @@ def prune(run, task, config, arm, logs):
     if config.compensate:
         for group, keep, moments in zip(passes.groups, survivors, passes.moments()):
             models.compensate(group, keep, moments)
-    for group, keep in zip(passes.groups, survivors):
-        models.remove(group, keep, run.optimizer)
+    models.remove(passes.groups, survivors, run.optimizer)
     seconds = time.perf_counter() - started  # of ranking and removal alone
     run.rounds, run.seconds = run.rounds + 1, run.seconds + seconds
     line = runlog.format_round(run.rounds, run.epoch, before, describe(run, task), seconds)

@@ -59,8 +59,7 @@ def epoch(prepared):
 
 def prune(prepared, widths):
     """Leave only so many neurons in each hidden layer."""
-    for group, width in zip(prepared.run.model.groups(), widths):
-        models.remove(group, torch.arange(width), prepared.run.optimizer)
+    models.remove(prepared.run.model.groups(), list(map(torch.arange, widths)), prepared.run.optimizer)
 
 
 def multiply_adds(prepared):

@@ -35,7 +35,7 @@ def rows():
 
     def fresh():
         copied, state = copy.deepcopy((network, optimizer))
-        return lambda: remove(copied, keeps, state)
+        return lambda: models.remove(copied.groups(), keeps, state)
 
     took, = map(median, side_by_side.made_in_turn(fresh))
     yield side_by_side.Row(f"removal of {PERCENT} %, VAE of 85,183,619 parameters, Adam", took, "", "", "< 1 s")
@@ -44,11 +44,6 @@ def rows():
                            "> 0.5")
     for inputs, widths, wanted in NETWORKS:
         yield from against_torch_pruning(inputs, widths, wanted)
-
-
-def remove(network, keeps, optimizer):
-    for group, keep in zip(network.groups(), keeps):
-        models.remove(group, keep, optimizer)
 
 
 def median(times):
@@ -74,7 +69,7 @@ def measure_memory():
     """MB: the most that a removal holds above what was there before, and the weights before it."""
     network, optimizer, keeps = published_vae()
     size = 4 * models.count_parameters(network) / 1e6
-    return round(rank.peak_memory(lambda: remove(network, keeps, optimizer))[1]), round(size)
+    return round(rank.peak_memory(lambda: models.remove(network.groups(), keeps, optimizer))[1]), round(size)
 
 
 # ---- torch-pruning ----
@@ -92,7 +87,7 @@ def against_torch_pruning(inputs, widths, wanted):
         latest[side] = copied, state = copy.deepcopy((network, optimizer))
         for parameter in copied.parameters() if has_gradients else []:
             parameter.grad = torch.rand_like(parameter)
-        return lambda: remove(copied, keeps, state) if side == "ours" else prune(copied, removed, image)
+        return lambda: models.remove(copied.groups(), keeps, state) if side == "ours" else prune(copied, removed, image)
 
     for has_gradients, when in ((False, "no gradients there"), (True, "with a step's gradients, which it slices too")):
         makers = [functools.partial(fresh, side, has_gradients) for side in ("ours", "theirs")]

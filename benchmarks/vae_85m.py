@@ -72,8 +72,8 @@ def rows():
     options, removals = ranking.Options(1.0, 0.0, None), []
     for _ in range(ROUNDS):
         survivors = ranking.survivors(ranking.Passes(run.model, train.batches, None), "contribution", options, 10)
-        removals.append(side_by_side.seconds(lambda kept=survivors: [
-            models.remove(group, keep, run.optimizer) for group, keep in zip(run.model.groups(), kept)]))
+        removals.append(side_by_side.seconds(lambda kept=survivors: models.remove(
+            run.model.groups(), kept, run.optimizer)))
     after = statistics.median(side_by_side.seconds(pruned.epoch(prepared)) for _ in range(side_by_side.REPEATS))
     widths = "-".join(map(str, models.widths(run.model)))
     yield side_by_side.Row(f"a step of it after {ROUNDS} rounds, {widths}, {precision}, and before; the median removal "

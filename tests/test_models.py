@@ -95,8 +95,7 @@ class Trained:
             group.producer.register_forward_hook(lambda module, inputs, output, mask=mask: output * mask)
 
     def remove(self):
-        for group, keep in zip(self.model.groups(), self.keeps):
-            models.remove(group, keep, self.optimizer)
+        models.remove(self.model.groups(), self.keeps, self.optimizer)
 
     def slices(self):
         """{parameter's name: what cuts a tensor of its old shape down to what stays}."""
@@ -218,7 +217,7 @@ def test_at_least_one_neuron_stays():
     trained = Trained("FeedForward", "momentum")
     old = copy.deepcopy(trained.model.state_dict())
     with pytest.raises(ValueError):
-        models.remove(trained.model.groups()[1], torch.tensor([], dtype=torch.int64), trained.optimizer)
+        models.remove(trained.model.groups(), [torch.arange(2), torch.arange(0)], trained.optimizer)
     assert all(torch.equal(value, old[name]) for name, value in trained.model.state_dict().items())
 
 
@@ -340,8 +339,7 @@ def pruned_network(make, sizes):
     torch.manual_seed(3)
     model = make(**sizes)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    for group in model.groups():
-        models.remove(group, torch.arange(0, group.producer.out_features, 3), optimizer)
+    models.remove(model.groups(), [torch.arange(0, width, 3) for width in models.widths(model)], optimizer)
     return model, {**sizes, "hidden_widths": models.widths(model)}
 
 
