@@ -1,28 +1,26 @@
 """Shared fixtures: tiny data sets in their real on-disk formats, and ways to run the programs."""
-import fcntl
 import hashlib
 import importlib
 import os
 import pickle
-import pty
-import select
 import signal
 import socket
 import struct
-import subprocess
 import sys
-import termios
-import time
 
 import numpy as np
 import pytest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: two threads wait for each other on a busy machine
-# For a process of its own: a proxy that nothing listens at, so that no download leaves the machine.
-ENVIRONMENT = dict(os.environ, http_proxy="http://127.0.0.1:9", https_proxy="http://127.0.0.1:9")
-PROMPT = b"Number of the data set: "
+# Nothing listens at this proxy, so that no download leaves the machine.
+os.environ.update(http_proxy="http://127.0.0.1:9", https_proxy="http://127.0.0.1:9")
 sys.path.insert(0, ROOT)
+import processes  # noqa: E402
+
+import digits  # noqa: E402
+import files  # noqa: E402
+import pictures  # noqa: E402
 
 
 def pytest_terminal_summary(terminalreporter):
@@ -43,28 +41,19 @@ def ctrl_c():
 
 
 @pytest.fixture(autouse=True)
+def nothing_goes_on():
+    """A test that fails leaves no program behind, some of which have no end."""
+    yield
+    while processes.STARTED:
+        processes.STARTED.pop().kill()
+
+
+@pytest.fixture(autouse=True)
 def no_network(monkeypatch):
     """No test reaches the network: every download is refused as on a machine without one."""
     def refuse(*arguments, **options):
         raise socket.gaierror("Network is unreachable")
     monkeypatch.setattr(socket, "getaddrinfo", refuse)  # below urllib, and requests, which CelebA's download takes
-
-
-@pytest.fixture
-def run_program(tmp_path):
-    """Run a program as its own process in tmp_path, stdin, stdout and stderr all pipes."""
-    def run(*arguments, **options):
-        return run_driver(tmp_path, *arguments, **options)
-    return run
-
-
-def run_driver(folder, *arguments, program="driver.py", **options):
-    """The finished process of a program with these arguments; `input` is the text that its stdin holds.
-
-    program: a file in the repository, or the path of another.
-    """
-    return subprocess.run([sys.executable, os.path.join(ROOT, program), *arguments], cwd=str(folder),
-                          env=ENVIRONMENT, input=options.get("input", ""), capture_output=True, text=True, timeout=60)
 
 
 @pytest.fixture
@@ -87,6 +76,12 @@ def drive(monkeypatch, tmp_path, capsys):
 
 # ---- data sets ----
 
+@pytest.fixture
+def few_digits(monkeypatch):
+    """600 and 100 images for programs that run in this process."""
+    monkeypatch.setattr(digits, "render", processes.fewer_digits(20))
+
+
 def random_images(count, *shape):
     """uint8 images that differ from each other, and labels 0..9 in turn."""
     images = np.random.RandomState(count).randint(0, 256, (count,) + shape).astype(np.uint8)
@@ -107,6 +102,17 @@ def write_tiny_mnist(folder, name="MNIST", counts=(110, 20)):
         write_idx(os.path.join(raw, split + "-images-idx3-ubyte"), images)
         write_idx(os.path.join(raw, split + "-labels-idx1-ubyte"), labels)
     return splits
+
+
+@pytest.fixture
+def small(tmp_path, tiny_mnist, monkeypatch):
+    """A folder with a tiny MNIST, where a picture's file holds its pixels as they are, since to draw it takes long."""
+    def save(figure, path):
+        with files.whole_file(path) as file:
+            file.write(figure.axes[0].images[0].get_array().tobytes())
+    monkeypatch.setattr(pictures, "save", save)
+    tiny_mnist(tmp_path / "datasets")
+    return tmp_path
 
 
 def write_idx(path, values):
@@ -199,33 +205,3 @@ def tiny_celeba(monkeypatch):
     return write
 
 
-def type_at_terminal(folder, arguments, answers, seconds=60):
-    """Run a program at a real terminal, typing an answer each time the menu asks; returns (exit status, the screen).
-
-    arguments: the program's file in the repository, or the path of another, and its flags.
-    """
-    ours, its = pty.openpty()
-    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
-    program = subprocess.Popen([sys.executable, os.path.join(ROOT, arguments[0]), *arguments[1:]], cwd=str(folder),
-                               env=ENVIRONMENT, stdin=its, stdout=its, stderr=its, start_new_session=True,
-                               preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
-    os.close(its)
-    screen, asked, end = b"", 0, time.monotonic() + seconds
-    try:
-        while time.monotonic() < end:
-            ready = select.select([ours], [], [], 2)[0]
-            if ready:
-                try:
-                    screen += os.read(ours, 65536)
-                except OSError:  # how a terminal says that the program has gone
-                    break
-            asks = asked < screen.count(PROMPT) and asked < len(answers)
-            # Typed again where the menu waits on: Python misses a Ctrl-C in the moment before it reads.
-            if asks or (not ready and screen.rstrip(b"^C").endswith(PROMPT)):
-                asked += asks
-                os.write(ours, answers[asked - 1])
-        return program.wait(timeout=max(1, end - time.monotonic())), screen.decode().replace("\r\n", "\n")
-    finally:
-        program.kill()
-        program.wait()
-        os.close(ours)

@@ -90,12 +90,6 @@ def bits(value):
     return [bits(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
-@pytest.fixture
-def small(tmp_path, tiny_mnist):
-    tiny_mnist(tmp_path / "datasets")
-    return tmp_path
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """{program: what its uninterrupted run leaves}, filled on demand."""

@@ -20,12 +20,6 @@ import training
 PROGRAMS = ["driver.py", "vae.py"]
 
 
-@pytest.fixture
-def small(tmp_path, tiny_mnist):
-    tiny_mnist(tmp_path / "datasets")
-    return tmp_path
-
-
 def everything(folder):
     return sorted(os.path.join(where, name) for where, folders, names in os.walk(str(folder)) for name in names)
 

@@ -3,14 +3,12 @@ import os
 import platform
 import re
 import signal
-import subprocess
 import sys
-import time
 from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import ENVIRONMENT, ROOT, run_driver, type_at_terminal
+from processes import Program, type_at_terminal, wait_for_epoch
 
 import comparison
 import config
@@ -49,21 +47,21 @@ def files_in(folder):
 # ---- the comparison on data set 0, run twice with the same seed ----
 
 COMPARE = ["--dataset", "0", "--compare", "--device", "cpu", "--total-epochs", "4", "--initial-iterations", "2",
-           "--increment", "1", "--prune-percent", "10", "--hidden-widths", "50-30", "--seed", "7"]
+           "--increment", "1", "--prune-percent", "10", "--hidden-widths", "50-30", "--batch-size", "20", "--seed", "7"]
 
 
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
-    """The folder and the two finished processes of the comparison; the second run keeps the first one's files."""
+    """The folder and what the two processes of the comparison said; the second run keeps the first one's files."""
     folder = tmp_path_factory.mktemp("compared")
-    return folder, [run_driver(folder, *COMPARE) for _ in range(2)]
+    return folder, [Program(folder, *COMPARE, fewer_digits=20).end() for _ in range(2)]
 
 
-def test_the_comparison_ends_well_and_draws_no_bar_into_a_pipe(compared):
-    for process in compared[1]:
-        assert (process.returncode, process.stderr) == (0, "")
-        assert [line.split(": ")[0] for line in process.stdout.splitlines() if "Summary" in line] == ARMS
-        assert not BAR.search(process.stdout)
+def test_the_comparison_ends_well_and_draws_no_bar_into_a_file(compared):
+    for status, out, err in compared[1]:
+        assert (status, err) == (0, "")
+        assert [line.split(": ")[0] for line in out.splitlines() if "Summary" in line] == ARMS
+        assert not BAR.search(out)
 
 
 def test_the_comparison_leaves_a_log_and_a_network_an_arm(compared):
@@ -83,7 +81,7 @@ def test_a_header_says_what_was_run(compared, arm):
 @pytest.mark.parametrize("arm", ARMS)
 def test_a_log_holds_every_epoch_and_every_round(compared, arm):
     log = log_of(compared[0], arm, "Digits")
-    batches = -(-12000 // log.header["batch_size"])
+    batches = -(-600 // log.header["batch_size"])
     assert [(line.epoch, line.batch) for line in log.batches] == [
         (epoch, batch) for epoch in (1, 2, 3, 4) for batch in range(0, batches, 10)]
     assert [line.epoch for line in log.epochs] == [1, 2, 3, 4]
@@ -111,7 +109,7 @@ def test_a_script_that_splits_at_commas_reads_the_accuracies(compared, arm):
 
 
 @pytest.mark.parametrize("arm", ARMS)
-def test_a_saved_network_is_the_one_of_the_summary(compared, arm):
+def test_a_saved_network_is_the_one_of_the_summary(compared, arm, few_digits):
     log = log_of(compared[0], arm, "Digits")
     saved = torch.load(files.network_path(log.path), weights_only=True)
     model = models.build(**saved["network"])
@@ -246,12 +244,10 @@ def test_a_bad_flag_stops_the_run_before_it_reads_anything(drive, monkeypatch):
     assert (status, out) == (2, "") and "--total-epoch" in one_line(err)
 
 
-# ---- its own process ----
-
-def test_help_explains_every_flag_with_its_value(run_program):
-    process = run_program("-h")
-    assert (process.returncode, process.stderr) == (0, "")
-    text = " ".join(process.stdout.split())
+def test_help_explains_every_flag_with_its_value(drive):
+    status, out, err = drive("-h")
+    assert (status, err) == (0, "")
+    text = " ".join(out.split())
     constants = config.load_constants()
     for name, setting in {**config.SETTINGS, **config.CLASSIFIER_TABLE}.items():
         flag = "--" + name.replace("_", "-") + " "
@@ -262,42 +258,32 @@ def test_help_explains_every_flag_with_its_value(run_program):
     assert all(flag in text for flag in ("--dataset", "--pruning", "--compare", "--inital-iterations"))
 
 
-def test_a_wrong_answer_through_a_pipe_ends_with_one_line(run_program):
-    process = run_program(*SHORT, input="x\n0\n")
-    assert process.returncode == 2 and "'x'" in one_line(process.stderr)
+# ---- its own process ----
+
+def test_a_wrong_answer_that_nobody_types_ends_with_one_line(tmp_path):
+    status, _, err = Program(tmp_path, *SHORT, text="x\n0\n").end()
+    assert status == 2 and "'x'" in one_line(err)
 
 
-def test_a_data_set_may_come_through_a_pipe(run_program, tmp_path):
-    process = run_program(*SHORT, input="0\n")
-    assert (process.returncode, process.stderr) == (0, "")
+def test_a_data_set_may_be_read_where_nobody_types(tmp_path):
+    status, _, err = Program(tmp_path, *SHORT, text="0\n", fewer_digits=20).end()
+    assert (status, err) == (0, "")
     assert [line.epoch for line in log_of(tmp_path, "contribution", "Digits").epochs] == [1, 2]
 
 
 def test_ctrl_c_in_training_keeps_every_finished_epoch(tmp_path, tiny_mnist):
     tiny_mnist(tmp_path / "datasets")
-    command = [sys.executable, os.path.join(ROOT, "driver.py"), *TINY, "--total-epochs", "100000"]
-    program = subprocess.Popen(command, cwd=str(tmp_path), env=ENVIRONMENT, text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    try:
-        path = tmp_path / "logs" / "MNIST" / "training_logwithPruning.txt"
-        wait_for(lambda: path.exists() and path.read_text().count("After epoch") >= 5)
-        program.send_signal(signal.SIGINT)
-        _, err = program.communicate(timeout=30)
-    finally:
-        program.kill()
-    assert program.returncode == 130 and "interrupted" in one_line(err)
-    log = runlog.parse_log(str(path))
+    running = Program(tmp_path, *TINY, "--total-epochs", "100000")
+    path = files.log_path(str(tmp_path / "logs"), "MNIST", "contribution")
+    wait_for_epoch(path, 5)
+    os.kill(running.process.pid, signal.SIGINT)
+    status, _, err = running.end()
+    assert status == 130 and "interrupted" in one_line(err)
+    log = runlog.parse_log(path)
     finished = len(log.epochs)
     assert finished >= 5 and [line.epoch for line in log.epochs] == list(range(1, finished + 1))
     assert [line[:2] for line in log.batches if line.epoch <= finished] == [
         (epoch, batch) for epoch in range(1, finished + 1) for batch in (0, 10, 20)]
-
-
-def wait_for(happened, seconds=60):
-    end = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < end, f"not within {seconds} s"
-        time.sleep(0.05)
 
 
 # ---- a terminal ----

@@ -3,17 +3,12 @@
 Every fault is counted in a table that pytest prints at its end: how often it was made, after how many of them something
 that had been on disk was lost, and how often the next start did its work.
 """
-import builtins
 import contextlib
-import ctypes
 import glob
-import importlib
 import itertools
-import multiprocessing
 import os
 import random
 import re
-import resource
 import shutil
 import signal
 import subprocess
@@ -22,6 +17,7 @@ import time
 
 import pytest
 from conftest import ROOT, write_tiny_mnist
+from processes import Program, wait_for_epoch
 from test_checkpoint import TINY, log_of, remains
 
 import checkpoint
@@ -33,72 +29,6 @@ TRIES = 20
 # {what is run: its arguments}; up to a comma the program.
 COMMANDS = {**TINY, "driver.py, seeds": [*TINY["driver.py"][:-1], "--seeds", "2", "--compare", "scratch,contribution"]}
 ENDLESS = ["--total-epochs", "1000000", "--initial-iterations", "1000000"]
-
-# Processes are forked from one that has torch imported already, and OpenMP's threads not started.
-os.environ["PYTHONPATH"] = os.pathsep.join([ROOT, os.path.join(ROOT, "tests")])
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["driver", "vae", "matplotlib.figure", "torchvision.datasets"])
-
-
-STARTED = []  # the processes of a test
-
-
-@pytest.fixture(autouse=True)
-def nothing_goes_on():
-    """A test that fails leaves no program behind, some of which have no end."""
-    yield
-    while STARTED:
-        STARTED.pop().kill()
-
-
-class Program:
-    """A program that runs in a process of its own, in a folder; its stderr goes to the file `err` there."""
-
-    def __init__(self, folder, *arguments, program="driver.py", **troubles):
-        self.err = os.path.join(str(folder), "err")
-        self.process = FORKS.Process(target=run_main, args=(program, str(folder), arguments, troubles))
-        if os.path.exists(self.err):
-            os.remove(self.err)
-        self.process.start()
-        STARTED.append(self.process)
-        while not os.path.exists(self.err) and self.process.is_alive():  # until the program itself begins
-            time.sleep(0.001)
-
-    def end(self, seconds=60):
-        """Its exit status and what it said on stderr."""
-        self.process.join(seconds)
-        assert self.process.exitcode is not None, "it goes on"
-        with open(self.err) as file:
-            return self.process.exitcode, file.read()
-
-
-def run_main(name, folder, arguments, troubles):
-    """Run a program with these troubles: kill_at: SIGKILL at its number-th operation on a file under logs/;
-    file_limit: bytes that no file may exceed; no_rights: as if not started by root."""
-    os.chdir(folder)
-    sys.argv = [name, *arguments]
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    for number, path in ((1, os.devnull), (2, "err")):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), number)
-    if "file_limit" in troubles:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (troubles["file_limit"], resource.RLIM_INFINITY))
-    if "no_rights" in troubles:  # root, too, is held to what a file's mode allows: no capabilities, of 3 kinds
-        ctypes.CDLL(None).capset((ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)())
-    if "kill_at" in troubles:
-        left = [troubles["kill_at"]]
-
-        def counted(function):
-            def call(subject, *arguments, **options):
-                if isinstance(subject, int) or "logs" in str(subject):  # a descriptor, or a path
-                    left[0] -= 1
-                    if left[0] == 0:
-                        os.kill(os.getpid(), signal.SIGKILL)
-                return function(subject, *arguments, **options)
-            return call
-        for module, function in ((builtins, "open"), (os, "rename"), (os, "replace"), (os, "remove"), (os, "fsync")):
-            setattr(module, function, counted(getattr(module, function)))
-    config.run_command(importlib.import_module(os.path.splitext(name)[0]).main)
-
 
 @pytest.fixture(scope="module")
 def datasets(tmp_path_factory):
@@ -168,7 +98,7 @@ def disturb(folder, command, undisturbed, disturbed_start, statuses, tries=TRIES
     """
     expected, made, lost, recovered, before = undisturbed(command)[0], 0, 0, 0, {}
     while made < tries:
-        status, err = disturbed_start().end()
+        status, _, err = disturbed_start().end()
         assert status in (0, *statuses) and "Traceback" not in err, (status, err)
         recovered += made > recovered  # what came before did not keep this one from its work
         wait_for_lock(folder)
@@ -275,7 +205,7 @@ def test_a_log_folder_that_is_removed_meanwhile(place, count):
         running = Program(place, *TINY["driver.py"][:-1], *ENDLESS, "--checkpoint-every", str(1 + 99 * (number % 2)))
         wait_for_epoch(log_of(place, "none"))
         os.rename(str(place / "logs"), str(place / f"gone{number}"))
-        status, err = running.end()
+        status, _, err = running.end()
         assert status == 2 and err.count("\n") == 1 and "training_logwithoutPruning" in err, err
         log = files.log_path(str(place / f"gone{number}"), "MNIST", "none")
         lost += os.path.exists(str(place / "logs")) or not runlog.parse_log(log).epochs or not checkpoint.read(log)
@@ -293,7 +223,7 @@ def test_a_folder_without_permission_to_write(place, count):
              [*TINY["driver.py"], "--log-folder", "shut"], [*TINY["driver.py"], "--log-folder", "shut", "--dry-run"]]
     for arguments in tries:
         allow(place, False)
-        status, err = Program(place, *arguments, no_rights=True).end()
+        status, _, err = Program(place, *arguments, no_rights=True).end()
         assert status == 2 and err.count("\n") == 1 and "ermission denied" in err, err
         lost += remains(place) != before
         allow(place, True)
@@ -311,14 +241,6 @@ def allow(place, writing):
             os.chmod(str(folder), 0o755 if writing else 0o555)
 
 
-def wait_for_epoch(path, number=2, seconds=60):
-    """Wait until a log has this epoch."""
-    end = time.monotonic() + seconds
-    while not (os.path.exists(path) and f"After epoch {number}:" in open(path).read()):
-        assert time.monotonic() < end, "not within a minute"
-        time.sleep(0.01)
-
-
 # ---- two at once ----
 
 def test_two_runs_at_once_for_one_log(place, count):
@@ -328,7 +250,7 @@ def test_two_runs_at_once_for_one_log(place, count):
         running = Program(place, *short, *ENDLESS)
         wait_for_epoch(log)
         second = [["--resume", log], short][number % 2]
-        status, err = Program(place, *second).end()
+        status, _, err = Program(place, *second).end()
         assert status == 2 and "another run is writing this log" in err and err.count("\n") == 1, err
         epoch = len(runlog.parse_log(log).epochs)
         wait_for_epoch(log, epoch + 2)
@@ -347,9 +269,9 @@ def test_a_refused_comparison_leaves_the_arms_that_no_run_writes(place):
     before, single = remains(place), [*TINY["driver.py"][:-1], "--pruning", "random"]
     running = Program(place, *single, *ENDLESS[:2])
     wait_for_epoch(log_of(place, "random"))
-    status, err = Program(place, *TINY["driver.py"]).end()
+    status, _, err = Program(place, *TINY["driver.py"]).end()
     assert status == 2 and "worstPruning.txt: another run is writing this log" in err
-    status, err = Program(place, *TINY["driver.py"], "--dry-run").end()
+    status, _, err = Program(place, *TINY["driver.py"], "--dry-run").end()
     assert status == 2 and "worstPruning.txt: another run is writing this log" in err
     running.process.terminate()  # a kill could leave half a checkpoint beside the whole one
     assert running.end()[0] == 130
@@ -392,7 +314,7 @@ def test_what_ends_a_run_ends_those_beside_it_and_keeps_their_work(place):
     wait_for_epoch(path)
     wait_for_epoch(gone)
     os.rename(gone, gone + ".away")
-    status, err = running.end()
+    status, _, err = running.end()
     assert status == 2 and "removed, renamed or replaced" in err and "Traceback" not in err
     assert checkpoint.read(path)["epoch"] + checkpoint.read(path)["batches"] > 0
     with files.held([path]):
@@ -421,7 +343,7 @@ def test_a_data_file_that_is_cut_short(tmp_path, count):
             content = file.read()
         with open(path, "wb") as file:
             file.write(content[:-1])
-        status, err = Program(tmp_path, *TINY["driver.py"]).end()
+        status, _, err = Program(tmp_path, *TINY["driver.py"]).end()
         assert status == 2 and err.count("\n") == 1 and f"{path[len(str(tmp_path)) + 1:]} is damaged; delete it" in err
         lost += remains(tmp_path) != before
         with open(path, "wb") as file:

@@ -9,8 +9,8 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import type_at_terminal
 from matplotlib import pyplot
+from processes import type_at_terminal
 
 import config
 import figures

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ENVIRONMENT, ROOT
+from conftest import ROOT
 
 # ---- what the source says ----
 
@@ -214,7 +214,7 @@ def watch(tmp_path):
         done = subprocess.run([sys.executable, str(tmp_path / "watch.py"), str(tmp_path / "seen.json"), ROOT,
                                json.dumps(programs)], cwd=str(tmp_path / "run"), timeout=300, input=b"",
                               capture_output=True,
-                              env=dict(ENVIRONMENT, PYTHONDONTWRITEBYTECODE="1", MPLCONFIGDIR=caches,
+                              env=dict(os.environ, PYTHONDONTWRITEBYTECODE="1", MPLCONFIGDIR=caches,
                                        TORCHINDUCTOR_CACHE_DIR=caches))
         assert done.returncode == 0, done.stderr.decode()
         print(done.stderr.decode())  # for the report of a test that fails
@@ -299,7 +299,7 @@ def test_the_programs_write_in_their_folders_start_only_git_and_reach_only_for_d
 
 def test_a_download_goes_through_the_proxy_alone_and_into_its_folder(tmp_path, watch):
     seen = watch(["driver.py", "--dataset", "2"])
-    proxy = ENVIRONMENT["http_proxy"].split("//")[1].split(":")
+    proxy = os.environ["http_proxy"].split("//")[1].split(":")
     assert seen["statuses"] == [2]
     assert {(host, str(port)) for host, port in seen["connections"]} == {tuple(proxy)}
     assert strays(seen, tmp_path) == [] and "datasets" in os.listdir(str(tmp_path / "run"))

@@ -4,16 +4,13 @@ import math
 import os
 import re
 import signal
-import subprocess
-import sys
-import time
 from types import SimpleNamespace
 
 import matplotlib.image
 import numpy as np
 import pytest
 import torch
-from conftest import ENVIRONMENT, ROOT, run_driver, type_at_terminal
+from processes import Program, type_at_terminal, wait_for_epoch
 
 import data
 import digits
@@ -40,27 +37,6 @@ MOMENTS = {"none": ["before_round_1", "before_round_2", "end"], "contribution": 
 def drive(drive):
     """Run vae.py's main in this process and in tmp_path: returns (exit status, stdout, stderr)."""
     return functools.partial(drive, program="vae.py")
-
-
-@pytest.fixture
-def few_digits(monkeypatch):
-    """600 and 100 images for programs that run in this process."""
-    render = digits.render
-    monkeypatch.setattr(digits, "render", lambda count, seed: render(count // 20, seed))
-
-
-@pytest.fixture(scope="module")
-def program(tmp_path_factory):
-    """The path of a program that is vae.py with 600 and 100 images, for a process of its own."""
-    path = tmp_path_factory.mktemp("program") / "vae.py"
-    path.write_text(f"""import runpy, sys
-sys.path.insert(0, {ROOT!r})
-import digits
-render = digits.render
-digits.render = lambda count, seed: render(count // 20, seed)
-runpy.run_path({os.path.join(ROOT, "vae.py")!r}, run_name="__main__")
-""")
-    return str(path)
 
 
 def one_line(text):
@@ -307,16 +283,16 @@ def test_the_pictures_show_the_first_test_images(drive, tmp_path, few_digits, dr
 # ---- the comparison, run twice with the same seed ----
 
 @pytest.fixture(scope="module")
-def compared(tmp_path_factory, program):
-    """The folder and the two finished processes of the comparison; the second run keeps the first one's files."""
+def compared(tmp_path_factory):
+    """The folder and what the two processes of the comparison said; the second run keeps the first one's files."""
     folder = tmp_path_factory.mktemp("compared")
-    return folder, [run_driver(folder, *TINY, "--compare", program=program) for _ in range(2)]
+    return folder, [Program(folder, *TINY, "--compare", program="vae.py", fewer_digits=20).end() for _ in range(2)]
 
 
 def test_the_comparison_ends_well(compared):
-    for process in compared[1]:
-        assert (process.returncode, process.stderr) == (0, "")
-        assert [line.split(": ")[0] for line in process.stdout.splitlines() if "Summary" in line] == ARMS
+    for status, out, err in compared[1]:
+        assert (status, err) == (0, "")
+        assert [line.split(": ")[0] for line in out.splitlines() if "Summary" in line] == ARMS
 
 
 def test_the_comparison_leaves_logs_networks_and_pictures_and_keeps_earlier_ones(compared):
@@ -479,28 +455,22 @@ def test_a_full_disk_while_a_picture_is_drawn_is_one_line_and_the_run_goes_on(dr
 
 # ---- its own process ----
 
-def test_a_terminal_is_asked_until_the_answer_is_a_data_set_and_shows_a_bar(tmp_path, program):
-    status, screen = type_at_terminal(tmp_path, [program, *SHORT[2:]], [b"6\n", b"0\n"])
+def test_a_terminal_is_asked_until_the_answer_is_a_data_set_and_shows_a_bar(tmp_path, tiny_mnist):
+    tiny_mnist(tmp_path / "datasets")
+    status, screen = type_at_terminal(tmp_path, ["vae.py", *SHORT[2:]], [b"6\n", b"1\n"])
     assert status == 0, screen
     assert "'6' is no data set; expected a number from 0 to 5" in screen and re.search(r"^  5  CelebA$", screen, re.M)
     assert re.search(r"none 1/1 12-16-16-12: +\d+%\|", screen) and "Traceback" not in screen
-    assert files_in(tmp_path) == sorted(files_of("none", moments=["end", "strip"]))
+    assert sorted(os.listdir(str(tmp_path / "logs" / "MNIST"))) == sorted(files_of("none", moments=["end", "strip"]))
 
 
-def test_ctrl_c_in_training_keeps_every_finished_epoch(tmp_path, program):
-    process = subprocess.Popen([sys.executable, program, *TINY, "--total-epochs", "100000"], cwd=str(tmp_path),
-                               env=ENVIRONMENT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    try:
-        end = time.monotonic() + 60
-        path = path_of(tmp_path, "contribution")
-        while not (os.path.exists(path) and "After epoch 2" in open(path).read()):
-            assert time.monotonic() < end, "not within 60 s"
-            time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=30)
-    finally:
-        process.kill()
-    assert process.returncode == 130 and "interrupted" in one_line(err)
+def test_ctrl_c_in_training_keeps_every_finished_epoch(tmp_path):
+    running = Program(tmp_path, *TINY, "--total-epochs", "100000", program="vae.py", fewer_digits=20)
+    path = path_of(tmp_path, "contribution")
+    wait_for_epoch(path)
+    os.kill(running.process.pid, signal.SIGINT)
+    status, _, err = running.end()
+    assert status == 130 and "interrupted" in one_line(err)
     finished = [line.epoch for line in runlog.parse_log(path).epochs]
     assert len(finished) >= 2 and finished == list(range(1, len(finished) + 1))
     assert not [name for name in files_in(tmp_path) if name.endswith(".part")]
