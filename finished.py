@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 import config
 import runlog
 import table
-from figures import GREY, PANELS, SPLITS, band_mark, bound, fill, name_arms, plain, squeeze, title
+from figures import ARMS, GREY, PANELS, SPLITS, band_mark, bound, fill, name_arms, plain, squeeze, title
 
 FINE = {"linewidth": 1.4, "markersize": 5}  # where no line coincides with another over long stretches
 LEGEND_LINE = 0.22  # inches
@@ -145,33 +145,68 @@ def draw_rounds(logs):
 
 def draw_variants(logs):
     """What a round costs, and test accuracy or loss at the end, an arm or a way of ranking a row."""
+    def values(some, value):
+        return [(words, style, list(map(value, runs.values()))) for words, style, (runs,) in arms_of(some)]
+    for _, end, main in draw_rows(logs, "variants", values):
+        bound(end, main, "x")
+
+
+def draw_differences(logs):
+    """The same of every other arm or way of ranking minus contribution, paired by seed."""
+    usual = runlog.ARM_WORDS["contribution"]
+
+    def differences(some, value):
+        arms = arms_of(some)
+        control = next((runs for words, _, (runs,) in arms if words == usual), {})
+        rows = [(words, style, [value(log) - value(control[seed]) for seed, log in runs.items() if seed in control])
+                for words, style, (runs,) in arms if runs is not control]
+        rows = [row for row in rows if row[2]]
+        if not rows and value is table.at_the_end:  # rounds may be those of contribution alone
+            raise config.UserError(f"--figure differences: {runlog.words(some[0].header['dataset'])} needs a log of "
+                                   f"{usual} and one of another arm with the same seed")
+        return rows
+    for lost, end, _ in draw_rows(logs, "differences", differences, f",\nminus {usual}"):
+        for axes in (lost, end):
+            axes.axvline(0, color=ARMS["contribution"][0], linewidth=1, zorder=0.5)
+
+
+def draw_rows(logs, kind, values, minus=""):
+    """A row an arm: the mean of what a round costs, above that of what is left at the end, with 95 % t-intervals.
+
+    values: (logs of a data set, log -> number) -> [(words, style, numbers)]. Returns (axes of the rounds, axes of the
+    end, measure) of every data set.
+    """
     need_rounds(logs)
-    need_likeness(logs, "variants")
-    panels = panels_of(logs, 2, 0.9 + 0.28 * max(len(arms_of(some)) for some in by_dataset(logs).values()))
+    need_likeness(logs, kind)
+    heights = [sum(0.1 + 0.13 * len(label_lines(words)) for words, _, _ in arms_of(some))
+               for some in by_dataset(logs).values()]
+    panels, drawn = panels_of(logs, 2, 0.9 + max(heights)), []
     for some, (lost, end) in panels:
         main = table.measures_of(some[0])[0]
-        draw_rows(lost, [log for log in some if log.rounds], table.lost_in_a_round)
-        draw_rows(end, some, table.at_the_end)
-        lost.set_xlabel(f"{label_of(main)} {'lost' if 'accuracy' in main else 'added'} in a round")
-        end.set_xlabel(f"{label_of(main)} at the end")
-        bound(end, main, "x")
+        draw_intervals(lost, values([log for log in some if log.rounds], table.lost_in_a_round))
+        draw_intervals(end, values(some, table.at_the_end))
+        lost.set_xlabel(f"{label_of(main)} {'lost' if 'accuracy' in main else 'added'} in a round{minus}")
+        end.set_xlabel(f"{label_of(main)} at the end{minus}")
+        drawn.append((lost, end, main))
     lost.figure.supxlabel("means over seeds, with their 95 % t-intervals", fontsize="small")
     for row in zip(*(axes for _, axes in panels)):
         labels = [[label.get_text() for label in axes.get_yticklabels()] for axes in row]
         for axes, own in zip(row[1:], labels[1:]):
             if own == labels[0]:
                 axes.set_yticklabels([])
+    return drawn
 
 
-def draw_rows(axes, logs, value):
-    """An arm a row: the mean of value(log) over its seeds, with the 95 % t-interval."""
-    arms = arms_of(logs)
-    for place, (_, style, (runs,)) in enumerate(arms):
-        values = list(map(value, runs.values()))
+def label_lines(words):
+    return textwrap.wrap(plain(words), 27)
+
+
+def draw_intervals(axes, rows):
+    for place, (_, style, values) in enumerate(rows):
         axes.errorbar(table.mean(values), place, xerr=table.half_width(values), color=style["color"],
                       marker=style["marker"], markersize=6, capsize=3)
-    axes.set_yticks(range(len(arms)), [textwrap.fill(plain(words), 27) for words, _, _ in arms], fontsize="small")
-    axes.set_ylim(len(arms) - 0.5, -0.5)
+    axes.set_yticks(range(len(rows)), ["\n".join(label_lines(words)) for words, _, _ in rows], fontsize="small")
+    axes.set_ylim(max(1, len(rows)) - 0.5, -0.5)
 
 
 def draw_seconds(logs):
@@ -189,4 +224,5 @@ def draw_seconds(logs):
     below(panels, handles)
 
 
-KINDS = {"removed": draw_removed, "rounds": draw_rounds, "variants": draw_variants, "seconds": draw_seconds}
+KINDS = {"removed": draw_removed, "rounds": draw_rounds, "variants": draw_variants, "differences": draw_differences,
+         "seconds": draw_seconds}

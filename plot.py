@@ -5,7 +5,8 @@
     python plot.py one.txt two.txt     these logs in one figure, saved beside the first
     python plot.py --figure KIND ...   another figure of finished runs: removed (accuracy at the end against the part of
                                        the neurons removed), rounds (before and right after each round), variants
-                                       (ways of ranking: other lambdas, fewer images, compensated), seconds (an epoch)
+                                       (ways of ranking: other lambdas, fewer images, compensated), differences (of
+                                       every arm to contribution, paired by seed), seconds (an epoch)
     python plot.py --table ...         no figure but tables of these logs, printed and written as .md, .csv and .tex:
                                        means over seeds, intervals, differences
 

@@ -191,6 +191,8 @@ def draw(folder):
         "rounds": (finished.draw_rounds, [log for log in main if log.header["pruning"] in
                                          ("contribution", "random", "reversed", "magnitude", "taylor")]),
         "arms": (finished.draw_variants, main),
+        **{f"differences_{kind}": (finished.draw_differences, logs_of(*(f"{kind}/{dataset}" for dataset in SMALL)))
+           for kind in ("main", "published")},
         "ways": (finished.draw_variants, [log for log in logs_of(*(
             f"{kind}/{dataset}" for dataset in SMALL for kind in ("main", "lambdas/*", "images/*")))
             if log.header["pruning"] == "contribution"]),

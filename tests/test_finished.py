@@ -105,6 +105,25 @@ def test_variants_are_rows_with_intervals():
     assert lost.get_xlabel() == "test accuracy (%) lost in a round"
 
 
+def test_differences_are_to_contribution_of_the_same_seed():
+    (lost, end), _ = drawn("differences", [*runs("none", "contribution"), *runs("random", seeds=(2, 3, 9))])
+    assert [label.get_text() for label in end.get_yticklabels()] == ["without pruning", "randomised pruning"]
+    assert [label.get_text() for label in lost.get_yticklabels()] == ["randomised pruning"]
+    assert lost.get_xlabel() == "test accuracy (%) lost in a round,\nminus contribution-based pruning"
+    # An arm's point, before the ends of its bar; the last line marks 0.
+    assert [points(line)[0] for line in end.lines[:-1:3]] == [(1.0, 0), (-1.0, 1)]
+    assert [points(line)[0] for line in lost.lines[:-1:3]] == [(1.5, 0)]  # 13 and 14 points against 11 and 12
+    assert [line.get_xdata() for line in (lost.lines[-1], end.lines[-1])] == [[0, 0], [0, 0]]
+
+
+@pytest.mark.parametrize("logs", [["random", "none"], ["contribution"]])
+def test_differences_need_contribution_and_another_arm(logs):
+    with pytest.raises(config.UserError, match="differences: MNIST needs a log of contribution-based pruning and one"):
+        finished.KINDS["differences"](runs(*logs))
+    with pytest.raises(config.UserError, match="with the same seed"):
+        finished.KINDS["differences"]([*runs("contribution", seeds=[1]), *runs("random", seeds=[2])])
+
+
 def test_no_accuracy_axis_follows_a_band_far_beyond_100_percent():
     (axes,), _ = drawn("rounds", runs("random", seeds=(1, 60)))
     band = [height for path in axes.collections[0].get_paths() for _, height in path.vertices]
@@ -127,13 +146,13 @@ def test_every_data_set_has_a_panel():
         assert bar.get_segments()[0].tolist() == [pytest.approx([20, end]) for end in (93 - half, 93 + half)]
 
 
-@pytest.mark.parametrize("kind", ["rounds", "variants", "removed"])
+@pytest.mark.parametrize("kind", ["rounds", "variants", "differences", "removed"])
 def test_runs_that_differ_in_more_than_the_figure_shows_are_refused(kind):
     with pytest.raises(config.UserError, match=f"--figure {kind}: logs of MNIST differ in batch_size; give those"):
         finished.KINDS[kind]([*runs("random", batch_size=7), *runs("random", batch_size=8)])
 
 
-@pytest.mark.parametrize("kind", ["rounds", "variants"])
+@pytest.mark.parametrize("kind", ["rounds", "variants", "differences"])
 def test_figures_of_rounds_need_one(kind):
     with pytest.raises(config.UserError, match="no log of MNIST has a round"):
         finished.KINDS[kind](runs("none"))

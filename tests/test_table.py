@@ -227,7 +227,7 @@ def test_of_two_logs_of_one_arm_and_seed_the_second_is_named_and_left_out(write,
     (("test accuracy 80%, time 1 s", "test accuracy 80%, time nan s"), "time"),
     (("99.5%", "1e+200%"), "training accuracy"), (("neurons 10 => 8, ", ""), "neurons")])
 @pytest.mark.parametrize("what", [["--table"], ["--figure", "removed"], ["--figure", "rounds"], ["--figure", "seconds"],
-                                  ["--figure", "variants"]], ids=lambda what: what[-1])
+                                  ["--figure", "variants"], ["--figure", "differences"]], ids=lambda what: what[-1])
 def test_a_log_with_a_value_of_another_kind_is_left_out(write, drive, tmp_path, monkeypatch, edit, missing, what):
     monkeypatch.setattr("figures.save", lambda stem, **options: None)
     text = log_text("random", 2, 80.0)

@@ -1,0 +1,138 @@
+"""The programs as processes of their own: forked from one that has imported torch already, or begun at a terminal."""
+import builtins
+import contextlib
+import ctypes
+import fcntl
+import importlib
+import multiprocessing
+import os
+import pty
+import resource
+import select
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+import time
+
+import config
+import digits
+
+ROOT = os.path.dirname(os.path.abspath(config.__file__))
+PROMPT = b"Number of the data set: "
+
+# What the processes are forked from. It has imported torch, which takes seconds, and started none of OpenMP's threads.
+os.environ["PYTHONPATH"] = os.pathsep.join([ROOT, os.path.join(ROOT, "tests")])
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["processes", "driver", "vae", "matplotlib.figure", "torchvision.datasets"])
+
+STARTED = []  # the processes of a test
+
+
+class Program:
+    """A program that runs in a process of its own, in a folder.
+
+    text: its stdin, which is no terminal. conditions: what it runs under, see run_main.
+    """
+
+    def __init__(self, folder, *arguments, program="driver.py", text="", **conditions):
+        self.streams = [tempfile.NamedTemporaryFile("w+") for _ in range(3)]
+        self.streams[0].write(text)
+        self.streams[0].flush()
+        ours, its = FORKS.Pipe()
+        names = [stream.name for stream in self.streams]
+        self.process = FORKS.Process(target=run_main, args=(its, names, str(folder), [program, *arguments], conditions))
+        self.process.start()
+        STARTED.append(self.process)
+        its.close()
+        with contextlib.suppress(EOFError):  # it ended before
+            ours.recv()  # until the program itself begins
+
+    def end(self, seconds=60):
+        """Its exit status and what it said on stdout and on stderr."""
+        self.process.join(seconds)
+        assert self.process.exitcode is not None, "it goes on"
+        return (self.process.exitcode, *(stream.read() for stream in self.streams[1:]))
+
+
+def run_main(begun, streams, folder, arguments, conditions):
+    """Run a program under these conditions: kill_at: SIGKILL at its number-th operation on a file under logs/;
+    file_limit: bytes that no file may exceed, and stdout is none; no_rights: as if not started by root; fewer_digits:
+    data set 0 is so many times smaller."""
+    os.chdir(folder)
+    sys.argv = arguments
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if "file_limit" in conditions:
+        streams[1] = os.devnull
+        resource.setrlimit(resource.RLIMIT_FSIZE, (conditions["file_limit"], resource.RLIM_INFINITY))
+    for number, (path, mode) in enumerate(zip(streams, "rww")):
+        file = open(path, mode)
+        os.dup2(file.fileno(), number)
+    sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w", 1)
+    if "no_rights" in conditions:  # root, too, is held to what a file's mode allows: no capabilities, of 3 kinds
+        ctypes.CDLL(None).capset((ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)())
+    if "fewer_digits" in conditions:
+        digits.render = fewer_digits(conditions["fewer_digits"])
+    if "kill_at" in conditions:
+        left = [conditions["kill_at"]]
+
+        def counted(function):
+            def call(subject, *arguments, **options):
+                if isinstance(subject, int) or "logs" in str(subject):  # a descriptor, or a path
+                    left[0] -= 1
+                    if left[0] == 0:
+                        os.kill(os.getpid(), signal.SIGKILL)
+                return function(subject, *arguments, **options)
+            return call
+        for module, function in ((builtins, "open"), (os, "rename"), (os, "replace"), (os, "remove"), (os, "fsync")):
+            setattr(module, function, counted(getattr(module, function)))
+    main = importlib.import_module(os.path.splitext(arguments[0])[0]).main
+    begun.send(None)
+    config.run_command(main)
+
+
+def fewer_digits(times, render=digits.render):
+    """What renders so many times fewer images."""
+    return lambda count, seed: render(count // times, seed)
+
+
+def wait_for_epoch(path, number=2, seconds=60):
+    """Wait until a log has this epoch."""
+    end = time.monotonic() + seconds
+    while not (os.path.exists(path) and f"After epoch {number}:" in open(path).read()):
+        assert time.monotonic() < end, "not within a minute"
+        time.sleep(0.01)
+
+
+def type_at_terminal(folder, arguments, answers, seconds=60):
+    """Run a program at a real terminal, typing an answer each time the menu asks; returns (exit status, the screen).
+
+    arguments: the program's file in the repository, and its flags. This one is begun by Python, not forked.
+    """
+    ours, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
+    program = subprocess.Popen([sys.executable, os.path.join(ROOT, arguments[0]), *arguments[1:]], cwd=str(folder),
+                               stdin=its, stdout=its, stderr=its, start_new_session=True,
+                               preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+    os.close(its)
+    screen, asked, end = b"", 0, time.monotonic() + seconds
+    try:
+        while time.monotonic() < end:
+            ready = select.select([ours], [], [], 2)[0]
+            if ready:
+                try:
+                    screen += os.read(ours, 65536)
+                except OSError:  # how a terminal says that the program has gone
+                    break
+            asks = asked < screen.count(PROMPT) and asked < len(answers)
+            # Typed again where the menu waits on: Python misses a Ctrl-C in the moment before it reads.
+            if asks or (not ready and screen.rstrip(b"^C").endswith(PROMPT)):
+                asked += asks
+                os.write(ours, answers[asked - 1])
+        return program.wait(timeout=max(1, end - time.monotonic())), screen.decode().replace("\r\n", "\n")
+    finally:
+        program.kill()
+        program.wait()
+        os.close(ours)
