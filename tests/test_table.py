@@ -233,7 +233,7 @@ def test_a_log_with_a_value_of_another_kind_is_left_out(write, drive, tmp_path, 
     text = log_text("random", 2, 80.0)
     assert edit[0] in text
     (tmp_path / "log.txt").write_text(text.replace(*edit))
-    status, _, err = drive(*write({"none": (95.0,), "random": (90.0,)})[:1], str(tmp_path / "log.txt"), *what,
+    status, _, err = drive(*write({"contribution": (95.0,), "random": (90.0,)})[:1], str(tmp_path / "log.txt"), *what,
                            program="plot.py")
     assert status == 2 and err.count("\n") == 1 and err.endswith(f"it has no {missing}\n")
 
