@@ -152,14 +152,14 @@ def draw_variants(logs):
 
 
 def draw_differences(logs):
-    """The same of every other arm or way of ranking minus contribution, paired by seed."""
+    """What a round costs, and test accuracy or loss at the end, of every other arm minus contribution, by seed."""
     usual = runlog.ARM_WORDS["contribution"]
 
     def differences(some, value):
         arms = arms_of(some)
         control = next((runs for words, _, (runs,) in arms if words == usual), {})
-        rows = [(words, style, [value(log) - value(control[seed]) for seed, log in runs.items() if seed in control])
-                for words, style, (runs,) in arms if runs is not control]
+        rows = [(words, style, table.paired(runs, control, value)) for words, style, (runs,) in arms
+                if runs is not control]
         rows = [row for row in rows if row[2]]
         if not rows and value is table.at_the_end:  # rounds may be those of contribution alone
             raise config.UserError(f"--figure differences: {runlog.words(some[0].header['dataset'])} needs a log of "
@@ -173,8 +173,8 @@ def draw_differences(logs):
 def draw_rows(logs, kind, values, minus=""):
     """A row an arm: the mean of what a round costs, above that of what is left at the end, with 95 % t-intervals.
 
-    values: (logs of a data set, log -> number) -> [(words, style, numbers)]. Returns (axes of the rounds, axes of the
-    end, measure) of every data set.
+    values: (logs of a data set, log -> number) -> [(words, style, numbers)]. minus: how the axes' labels end. Returns
+    (axes of the rounds, axes of the end, measure) of every data set.
     """
     need_rounds(logs)
     need_likeness(logs, kind)

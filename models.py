@@ -182,8 +182,8 @@ def remove(groups, survivors, optimizer):
         raise ValueError("a group keeps at least one neuron")
     rows, columns = {}, {}  # of the weights of each layer, the indices of those that stay
     for group, keep in zip(groups, survivors):
-        rows[group.producer] = keep = keep.to(group.producer.weight.device)
-        columns.update((consumer, keep) for consumer in group.consumers)
+        rows[group.producer] = keep.to(group.producer.weight.device)
+        columns.update((consumer, keep.to(consumer.weight.device)) for consumer in group.consumers)
     for layer in {**rows, **columns}:
         keep_slices(layer, "weight", rows.get(layer), columns.get(layer), optimizer)
         if layer.bias is not None and layer in rows:

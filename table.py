@@ -143,10 +143,15 @@ def half_width(values):
     return t * (sum((value - middle) * (value - middle) for value in values) / freedom / len(values)) ** 0.5
 
 
-def difference(runs, control, value):
-    """The differences of value(log) to the control arm's run of the same seed; None without such a run."""
+def paired(runs, control, value):
+    """The differences of value(log) to the control arm's run of the same seed, where there is one."""
     # Rounded: equal differences of logged numbers may differ in their last bits, and Wilcoxon's test looks for equals.
-    differences = [round(value(log) - value(control[seed]), 9) for seed, log in runs.items() if seed in control]
+    return [round(value(log) - value(control[seed]), 9) for seed, log in runs.items() if seed in control]
+
+
+def difference(runs, control, value):
+    """What `paired` gives and the tests of it; None without a pair."""
+    differences = paired(runs, control, value)
     if not differences:
         return None
     # Without a spread there is nothing to test against.

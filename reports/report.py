@@ -39,7 +39,7 @@ ARMS_COLUMNS = {"test accuracy": "at the end", "minus random": "$-$ random", "lo
 
 
 def arms_table(kind, columns=tuple(ARMS_COLUMNS)):
-    """Every arm at the end and in its rounds, a group of columns a data set."""
+    """Every arm, with these of ARMS_COLUMNS for every data set."""
     listed = {dataset: rows_of(f"{kind}*/{dataset}") for dataset in CLASSIFIED if logs_of(f"{kind}/{dataset}")}
     stars = {dataset: significant(rows) for dataset, rows in listed.items()}
     lines = []

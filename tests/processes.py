@@ -59,8 +59,8 @@ class Program:
 
 def run_main(begun, streams, folder, arguments, conditions):
     """Run a program under these conditions: kill_at: SIGKILL at its number-th operation on a file under logs/;
-    file_limit: bytes that no file may exceed, and stdout is none; no_rights: as if not started by root; fewer_digits:
-    data set 0 is so many times smaller."""
+    file_limit: bytes that no file may exceed, and stdout goes nowhere; no_rights: as if not started by root;
+    fewer_digits: data set 0 is so many times smaller."""
     os.chdir(folder)
     sys.argv = arguments
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -68,8 +68,8 @@ def run_main(begun, streams, folder, arguments, conditions):
         streams[1] = os.devnull
         resource.setrlimit(resource.RLIMIT_FSIZE, (conditions["file_limit"], resource.RLIM_INFINITY))
     for number, (path, mode) in enumerate(zip(streams, "rww")):
-        file = open(path, mode)
-        os.dup2(file.fileno(), number)
+        with open(path, mode) as file:
+            os.dup2(file.fileno(), number)
     sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w", 1)
     if "no_rights" in conditions:  # root, too, is held to what a file's mode allows: no capabilities, of 3 kinds
         ctypes.CDLL(None).capset((ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)())

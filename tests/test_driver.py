@@ -1,4 +1,4 @@
-"""driver.py as a whole program: at a prompt, through a pipe, interrupted, and the logs and networks it leaves."""
+"""driver.py as a whole program: at a prompt, where nobody types, interrupted, and the logs and networks it leaves."""
 import os
 import platform
 import re
@@ -290,7 +290,7 @@ def test_ctrl_c_in_training_keeps_every_finished_epoch(tmp_path, tiny_mnist):
 
 def test_a_terminal_is_asked_until_the_answer_is_a_data_set_and_shows_a_bar(tmp_path):
     status, screen = type_at_terminal(tmp_path, ["driver.py", *SHORT], [b"x\n", b"7\n", b"\n", b"-1\n", b"0\n"])
-    assert status == 0, screen
+    assert status == 0 and screen.startswith("Data sets:\n"), screen
     assert re.findall(r"^(.*) is no data set; .*0 to 4", screen, re.M) == ["'x'", "'7'", "''", "'-1'"]
     assert BAR.search(screen) and "contribution 2/2 45-27" in screen and "Traceback" not in screen
     assert [line.epoch for line in log_of(tmp_path, "contribution", "Digits").epochs] == [1, 2]

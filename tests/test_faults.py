@@ -30,6 +30,7 @@ TRIES = 20
 COMMANDS = {**TINY, "driver.py, seeds": [*TINY["driver.py"][:-1], "--seeds", "2", "--compare", "scratch,contribution"]}
 ENDLESS = ["--total-epochs", "1000000", "--initial-iterations", "1000000"]
 
+
 @pytest.fixture(scope="module")
 def datasets(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny") / "datasets"
@@ -82,13 +83,13 @@ def progress(folder):
     return found
 
 
-def start_or_go_on(folder, command, **troubles):
+def start_or_go_on(folder, command, **conditions):
     """The process of a run that is new in this folder, or goes on with what the log of a random arm names."""
     left = sorted(progress(folder))
     if not left:
         shutil.rmtree(str(folder / "logs"), ignore_errors=True)
     return Program(folder, *(["--resume", random.choice(left)] if left else COMMANDS[command]),
-                   program=command.split(",")[0], **troubles)
+                   program=command.split(",")[0], **conditions)
 
 
 def disturb(folder, command, undisturbed, disturbed_start, statuses, tries=TRIES):

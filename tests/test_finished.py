@@ -112,8 +112,16 @@ def test_differences_are_to_contribution_of_the_same_seed():
     assert lost.get_xlabel() == "test accuracy (%) lost in a round,\nminus contribution-based pruning"
     # An arm's point, before the ends of its bar; the last line marks 0.
     assert [points(line)[0] for line in end.lines[:-1:3]] == [(1.0, 0), (-1.0, 1)]
-    assert [points(line)[0] for line in lost.lines[:-1:3]] == [(1.5, 0)]  # 13 and 14 points against 11 and 12
+    assert [points(line)[0] for line in lost.lines[:-1:3]] == [(1.5, 0)]  # 12 and 14 points against 11 and 12
+    assert all(left[0] == right[0] for bar in end.collections for left, right in bar.get_segments())  # equal pairs
     assert [line.get_xdata() for line in (lost.lines[-1], end.lines[-1])] == [[0, 0], [0, 0]]
+
+
+def test_without_another_arms_rounds_no_difference_of_them_is_drawn():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (lost, end), _ = drawn("differences", runs("none", "contribution"))
+    assert lost.get_yticklabels() == [] and len(end.get_yticklabels()) == 1
 
 
 @pytest.mark.parametrize("logs", [["random", "none"], ["contribution"]])

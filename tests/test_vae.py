@@ -458,7 +458,7 @@ def test_a_full_disk_while_a_picture_is_drawn_is_one_line_and_the_run_goes_on(dr
 def test_a_terminal_is_asked_until_the_answer_is_a_data_set_and_shows_a_bar(tmp_path, tiny_mnist):
     tiny_mnist(tmp_path / "datasets")
     status, screen = type_at_terminal(tmp_path, ["vae.py", *SHORT[2:]], [b"6\n", b"1\n"])
-    assert status == 0, screen
+    assert status == 0 and screen.startswith("Data sets:\n"), screen
     assert "'6' is no data set; expected a number from 0 to 5" in screen and re.search(r"^  5  CelebA$", screen, re.M)
     assert re.search(r"none 1/1 12-16-16-12: +\d+%\|", screen) and "Traceback" not in screen
     assert sorted(os.listdir(str(tmp_path / "logs" / "MNIST"))) == sorted(files_of("none", moments=["end", "strip"]))
