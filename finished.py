@@ -198,10 +198,12 @@ def draw_rows(logs, kind, values, minus=""):
 
 
 def label_lines(words):
+    """The lines that an arm's name takes beside the axes."""
     return textwrap.wrap(plain(words), 27)
 
 
 def draw_intervals(axes, rows):
+    """The mean of a row's numbers with its 95 % t-interval; rows: [(words, style, numbers)]."""
     for place, (_, style, values) in enumerate(rows):
         axes.errorbar(table.mean(values), place, xerr=table.half_width(values), color=style["color"],
                       marker=style["marker"], markersize=6, capsize=3)

@@ -18,6 +18,7 @@ os.environ.update(http_proxy="http://127.0.0.1:9", https_proxy="http://127.0.0.1
 sys.path.insert(0, ROOT)
 import processes  # noqa: E402
 
+import config  # noqa: E402
 import digits  # noqa: E402
 import files  # noqa: E402
 import pictures  # noqa: E402
@@ -59,8 +60,6 @@ def no_network(monkeypatch):
 @pytest.fixture
 def drive(monkeypatch, tmp_path, capsys):
     """Run a program's main in this process and in tmp_path: returns (exit status, stdout, stderr)."""
-    import config
-
     def call(*arguments, program="driver.py"):
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(sys, "argv", [program, *arguments])

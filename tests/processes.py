@@ -34,16 +34,15 @@ STARTED = []  # the processes of a test
 class Program:
     """A program that runs in a process of its own, in a folder.
 
-    text: its stdin, which is no terminal. conditions: what it runs under, see run_main.
+    text: what comes through the pipe that is its stdin. conditions: what it runs under, see run_main.
     """
 
     def __init__(self, folder, *arguments, program="driver.py", text="", **conditions):
-        self.streams = [tempfile.NamedTemporaryFile("w+") for _ in range(3)]
-        self.streams[0].write(text)
-        self.streams[0].flush()
+        self.streams = [tempfile.NamedTemporaryFile("w+") for _ in range(2)]
         ours, its = FORKS.Pipe()
         names = [stream.name for stream in self.streams]
-        self.process = FORKS.Process(target=run_main, args=(its, names, str(folder), [program, *arguments], conditions))
+        self.process = FORKS.Process(target=run_main, args=(its, text, names, str(folder), [program, *arguments],
+                                                            conditions))
         self.process.start()
         STARTED.append(self.process)
         its.close()
@@ -54,10 +53,10 @@ class Program:
         """Its exit status and what it said on stdout and on stderr."""
         self.process.join(seconds)
         assert self.process.exitcode is not None, "it goes on"
-        return (self.process.exitcode, *(stream.read() for stream in self.streams[1:]))
+        return (self.process.exitcode, *(stream.read() for stream in self.streams))
 
 
-def run_main(begun, streams, folder, arguments, conditions):
+def run_main(begun, text, streams, folder, arguments, conditions):
     """Run a program under these conditions: kill_at: SIGKILL at its number-th operation on a file under logs/;
     file_limit: bytes that no file may exceed, and stdout goes nowhere; no_rights: as if not started by root;
     fewer_digits: data set 0 is so many times smaller."""
@@ -65,10 +64,14 @@ def run_main(begun, streams, folder, arguments, conditions):
     sys.argv = arguments
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if "file_limit" in conditions:
-        streams[1] = os.devnull
+        streams[0] = os.devnull
         resource.setrlimit(resource.RLIMIT_FSIZE, (conditions["file_limit"], resource.RLIM_INFINITY))
-    for number, (path, mode) in enumerate(zip(streams, "rww")):
-        with open(path, mode) as file:
+    reading, writing = os.pipe()
+    os.write(writing, text.encode())
+    os.close(writing)
+    os.dup2(reading, 0)
+    for number, path in enumerate(streams, 1):
+        with open(path, "w") as file:
             os.dup2(file.fileno(), number)
     sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w", 1)
     if "no_rights" in conditions:  # root, too, is held to what a file's mode allows: no capabilities, of 3 kinds

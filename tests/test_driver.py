@@ -1,4 +1,4 @@
-"""driver.py as a whole program: at a prompt, where nobody types, interrupted, and the logs and networks it leaves."""
+"""driver.py as a whole program: at a prompt, through a pipe, interrupted, and the logs and networks it leaves."""
 import os
 import platform
 import re
@@ -260,12 +260,12 @@ def test_help_explains_every_flag_with_its_value(drive):
 
 # ---- its own process ----
 
-def test_a_wrong_answer_that_nobody_types_ends_with_one_line(tmp_path):
+def test_a_wrong_answer_through_a_pipe_ends_with_one_line(tmp_path):
     status, _, err = Program(tmp_path, *SHORT, text="x\n0\n").end()
     assert status == 2 and "'x'" in one_line(err)
 
 
-def test_a_data_set_may_be_read_where_nobody_types(tmp_path):
+def test_a_data_set_may_come_through_a_pipe(tmp_path):
     status, _, err = Program(tmp_path, *SHORT, text="0\n", fewer_digits=20).end()
     assert (status, err) == (0, "")
     assert [line.epoch for line in log_of(tmp_path, "contribution", "Digits").epochs] == [1, 2]

@@ -187,6 +187,15 @@ def test_the_arms_of_every_committed_experiment_share_their_start():
     assert all(found[name, arm] == found[name, "contribution"] != "0" for name, arm in plain)
 
 
+def test_of_the_published_rate_on_cifar10_the_results_hold_what_the_report_says():
+    arms = findings.by_arm(findings.logs_of("diverged/CIFAR10"))
+    broken = arms["contribution"].pop(32)
+    assert len(broken.epochs) == 36 and broken.batches[-1].epoch == 37 and not broken.summary
+    assert [entry.epoch for entry in broken.rounds] == [30]
+    ahead = findings.table.paired(arms["contribution"], arms["random"], findings.table.at_the_end)
+    assert len(ahead) == 2 and min(ahead) < 0 < max(ahead)
+
+
 def test_the_report_quotes_numbers_and_sources_that_there_are():
     text = " ".join(read("reports", "report.tex").split())
     quoted = set(re.findall(r"\\val{([^}]*)}", text))
