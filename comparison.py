@@ -94,7 +94,7 @@ class Seed:
         # Arms that have the epochs before the first round in common, which are trained once and stand in every log.
         self.together = [arm for arm in self.arms if arm != "scratch"]
         self.parts = [part for part in (self.together, [arm for arm in self.arms if arm not in self.together]) if part]
-        self.logs, self.is_open, self.finished, self.left = {}, False, [], 0
+        self.logs, self.finished, self.left = {}, [], 0
         self.states, self.sources = {}, []  # of a run that goes on, see reopen()
 
     def fresh(self, arm):
@@ -150,8 +150,8 @@ class Seed:
 
     def open(self):
         """Open new logs, with checkpoints of the start, where the seed does not go on with its own."""
-        if not self.is_open:
-            self.logs, self.is_open = dict(zip(self.arms, files.create(list(self.paths.values())))), True
+        if not self.logs:
+            self.logs = dict(zip(self.arms, files.create(list(self.paths.values()))))
             for part in self.parts:
                 self.begin(part)
 
@@ -184,7 +184,7 @@ class Seed:
         A checkpoint of the shared epochs is one of all their logs, a later one of its own.
         """
         # Locked from here on, before their checkpoints are read.
-        self.logs, self.is_open = dict(zip(self.arms, files.reopen(list(self.paths.values())))), True
+        self.logs = dict(zip(self.arms, files.reopen(list(self.paths.values()))))
         self.states = {arm: self.checked(arm) for arm, path in self.paths.items()
                        if os.path.exists(files.checkpoint_path(path))}
         self.finished = [arm for arm in self.states if self.is_finished(arm)]
@@ -244,8 +244,7 @@ class Seed:
             raise UserError(f"{path} and its checkpoint are not of the same run as {config.resume}, so that cannot go "
                             "on")
         check_unchanged(values_of(config), state["config"], path)
-        check_unchanged(*({"data": environment.get("data")} for environment in (config.environment,
-                                                                                state["environment"])), path)
+        check_unchanged({"data": config.environment["data"]}, state["environment"], path)
         if arm == "scratch" and state["widths"] != self.initial_widths(arm):
             raise UserError(f"{path}: with {config.total_epochs} epochs the other arms end with other widths than this "
                             "network has, so that this comparison cannot be extended; start it anew")

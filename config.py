@@ -253,8 +253,6 @@ def resolve(arguments, description, program, default_pruning, arms, recall):
     dataset = find_dataset(flags["dataset"], program.datasets) if "dataset" in flags else ask_dataset(program.datasets)
     flags["dataset"] = dataset
     settings = {**SETTINGS, **program.table}
-    if earlier["config"].get("pruning") == "none":  # said by --pruning, or by a schedule that had no round
-        default_pruning = "none"
     values.update(constants[program.prefix + dataset], pruning=default_pruning, compare=[])
     for name, value in flags.items():
         values[name] = check_value(name, value, settings[name], flag(name)) if name in settings else value
@@ -267,7 +265,7 @@ def resolve(arguments, description, program, default_pruning, arms, recall):
                             f"epoch to prune in; legal: below {program.prefix}total_epochs = {values['total_epochs']}")
         if values["pruning"] == "scratch":
             raise UserError("--pruning scratch: this schedule has no round, so there are no final widths to start with")
-        values["pruning"] = "none"
+        values["pruning"] = flags["pruning"] = "none"  # kept as if said, since a run with more epochs goes on so
     if values["seed"] + values["seeds"] > 2 ** 32:
         raise UserError(f"seeds = {values['seeds']} from seed = {values['seed']} on; legal: up to 4294967295")
     if values["compare"] and "pruning" not in flags:

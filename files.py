@@ -1,5 +1,6 @@
 """The files of a run: their names, who writes them, and how they are written whole."""
 import contextlib
+import errno
 import glob
 import os
 import zlib
@@ -106,7 +107,7 @@ def held(paths):
     """Hold those of the logs that exist. Raises UserError where another process writes one."""
     with contextlib.ExitStack() as files:
         for path in filter(os.path.exists, paths):
-            lock(files.enter_context(open(path)))
+            lock(files.enter_context(open(path)), shared=True)  # NFS locks what is open for reading in no other way
         yield
 
 
@@ -118,17 +119,26 @@ def turn_in(folder):
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)
 
 
-def lock(log):
+def flock(file, how):
+    """Lock a file, unless its file system has no locks: there two runs into one log are not noticed either."""
+    try:
+        fcntl.flock(file, how)
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+
+
+def lock(log, shared=False):
     """Hold a log as long as its file is open, at most as long as the process lives. Raises UserError."""
     if fcntl:
         try:
-            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            flock(log, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(f"{log.name}: another run is writing this log; wait for its end or give another log folder")
 

@@ -47,7 +47,9 @@ def panels_of(logs, rows=1, height=3.2, **options):
     return list(zip(datasets.values(), axes.T))
 
 
-def label_of(measure):
+def label_of(log):
+    """What the axis of the measure by which runs are compared is called, with its unit."""
+    measure = table.called(table.measures_of(log)[0], log)
     return f"{measure} ({'%' if 'accuracy' in measure else 'nats'})"
 
 
@@ -113,7 +115,7 @@ def draw_removed(logs):
             means += [table.mean(values) for _, values in points]
             counts += map(len, experiments)
             handles.append(named(words, style))
-        axes.set(xlabel="hidden neurons removed (%)", ylabel=f"{label_of(main)} at the end")
+        axes.set(xlabel="hidden neurons removed (%)", ylabel=f"{label_of(some[0])} at the end")
         bound(axes, main)
         sign = PANELS[main.split()[-1]].better
         squeezed += squeeze(axes, means, sign, better_part(means, sign))
@@ -136,7 +138,7 @@ def draw_rounds(logs):
                 plot_means(axes, places, values, style, **look)
             counts.append(len(runs))
             handles.append(named(words, style))
-        axes.set(xlabel="hidden neurons removed after the round (%)", ylabel=label_of(main))
+        axes.set(xlabel="hidden neurons removed after the round (%)", ylabel=label_of(some[0]))
         bound(axes, main)
     sides = [Line2D([], [], color=GREY, marker="o", label="right after the round"),
              Line2D([], [], color=GREY, marker="o", label="before the round", **BEFORE)]
@@ -185,8 +187,8 @@ def draw_rows(logs, kind, values, minus=""):
         main = table.measures_of(some[0])[0]
         draw_intervals(lost, values([log for log in some if log.rounds], table.lost_in_a_round))
         draw_intervals(end, values(some, table.at_the_end))
-        lost.set_xlabel(f"{label_of(main)} {'lost' if 'accuracy' in main else 'added'} in a round{minus}")
-        end.set_xlabel(f"{label_of(main)} at the end{minus}")
+        lost.set_xlabel(f"{label_of(some[0])} {'lost' if 'accuracy' in main else 'added'} in a round{minus}")
+        end.set_xlabel(f"{label_of(some[0])} at the end{minus}")
         drawn.append((lost, end, main))
     lost.figure.supxlabel("means over seeds, with their 95 % t-intervals", fontsize="small")
     for row in zip(*(axes for _, axes in panels)):

@@ -64,8 +64,8 @@ def keep_freed_memory():
     fifth of a CIFAR-10 epoch and two fifths of an evaluation. On other systems nothing changes."""
     with contextlib.suppress(AttributeError, OSError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt
-        for parameter in (-1, -3):  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
-            mallopt(parameter, 2 ** 30)
+        mallopt(-1, 2 ** 30)  # M_TRIM_THRESHOLD
+        mallopt(-3, 2 ** 30) or mallopt(-3, 2 ** 25)  # M_MMAP_THRESHOLD, of which an older glibc takes 32 MB at most
 
 
 def random_states(device):

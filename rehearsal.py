@@ -37,7 +37,6 @@ def rehearse(config, seeds, task):
     folder = os.path.abspath(os.path.dirname(paths[0]))
     while not os.path.exists(folder):
         folder = os.path.dirname(folder)
-    task = task._replace(show=lambda run, arm, moment, path: None)
     with tempfile.TemporaryDirectory(dir=folder) as temporary, open(os.path.join(temporary, "log.txt"), "w") as log:
         torch.set_num_threads(config.environment["threads"])  # of each run; nothing is forked from here on
         measures, batch_time = training.try_batches(run, task, config)
@@ -59,6 +58,9 @@ def rehearse(config, seeds, task):
     initial = seeds[0].initial_widths(first)
     widths = [initial, training.final_widths(config) if rounds else initial]
     at_once = min(config.jobs, jobs.THREADS, len(paths))
+    together = min(config.initial_iterations, config.total_epochs) * epoch_time * bool(seeds[0].together)  # of a seed
+    alone = (seconds - len(seeds) * together) / len(paths)
+    elapsed = math.ceil(len(seeds) / at_once) * together + math.ceil(len(paths) / at_once) * alone
     of_seeds = f", with {len(seeds)} seeds each" if len(seeds) > 1 else ""
     side_by_side = f", {at_once} runs at a time" if at_once > 1 else ""
     print(f"""dry run: all that the run needs is there; nothing was kept
@@ -66,7 +68,7 @@ data: {config.dataset}, {len(task.data.train)} training and {len(task.data.test)
 arms: {', '.join(arms)}{of_seeds}; {epochs} epochs in all, {len(rounds)} rounds an arm
 rounds after epochs: {listed(rounds)}
 widths: {' => '.join(runlog.format_value('widths', sizes) for sizes in widths)}
-time: about {minutes(seconds / at_once)} ({epoch_time:.2g} s an epoch, {round_time:.2g} s a round{side_by_side})
+time: about {minutes(elapsed)} ({epoch_time:.2g} s an epoch, {round_time:.2g} s a round{side_by_side})
 disk: about {megabytes(needed)} in {config.log_folder}, {megabytes(free)} free""")
 
 

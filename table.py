@@ -50,6 +50,11 @@ def mean(values):
 
 # ---- what a log says of its run ----
 
+def called(measure, log):
+    """What a measure on the test set is called where held-out training images stood in its place."""
+    return measure.replace("test ", "held-out ") if log.header.get("holdout") else measure
+
+
 def measures_of(log):
     return next(names for kind, names in MEASURES.items() if kind in log.batches[0].measures)
 
@@ -238,9 +243,8 @@ def tables(logs):
     """Every experiment's title, header and rows: [(title, [column, ...], [row, ...])], for the three forms below."""
     found = experiments(logs)
     for (_, settings), arms in found.items():
-        held_out = next(iter(next(iter(arms.values())).values())).header.get("holdout")
-        listed = [{name.replace("test ", "held-out ") if held_out else name: value for name, value in row.items()}
-                  for row in rows(arms)]
+        log = next(iter(next(iter(arms.values())).values()))
+        listed = [{called(name, log): value for name, value in row.items()} for row in rows(arms)]
         columns = [name for name in listed[0] if any(row[name] is not None for row in listed)]
         yield title(settings, [other for _, other in found]), columns, listed
 

@@ -98,9 +98,10 @@ def train(run, task, config, arm, last_epoch, logs, stop):
             if is_before_round(run, config, arm):
                 task.show(run, arm, "before", logs[0].name)
                 if arm in ranking.CRITERIA:
-                    tqdm.write(f"{words}: {prune(run, task, config, arm, logs)}", end="")
+                    line = prune(run, task, config, arm, logs)
                     task.show(run, arm, "after", logs[0].name)
                     checkpoint.write(run, config, logs)
+                    tqdm.write(f"{words}: {line}", end="")  # last, since the terminal may have closed meanwhile
             widths = runlog.format_value("widths", models.widths(run.model))
             bar.set_description(f"{words} {run.epoch + 1}/{config.total_epochs} {widths}")
             train_epoch(run, task, config, logs, bar, stop)

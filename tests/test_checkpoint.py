@@ -1,5 +1,6 @@
 """Checkpoints: a run that was interrupted goes on to the same bits, and what is no whole checkpoint is refused."""
 import ast
+import errno
 import os
 import pickle
 import re
@@ -217,9 +218,10 @@ def test_an_extension_that_was_interrupted_stays_one(small, drive, monkeypatch, 
     assert all(found[name] == expected[name] for name in expected if name.endswith(".pt"))
 
 
-def test_a_schedule_without_a_round_can_be_extended(small, drive):
+@pytest.mark.parametrize("asked", [[], ["--pruning", "contribution"]])
+def test_a_schedule_without_a_round_can_be_extended(asked, small, drive):
     given = ["--dataset", "1", "--device", "cpu", "--total-epochs", "2", "--initial-iterations", "3"]
-    assert drive(*given)[0] == 0
+    assert drive(*given, *asked)[0] == 0
     assert drive("--resume", log_of(small, "none"), "--total-epochs", "5")[0] == 0
     log = runlog.parse_log(log_of(small, "none"))
     assert [line.epoch for line in log.epochs] == [1, 2, 3, 4, 5] and log.rounds == []
@@ -227,6 +229,15 @@ def test_a_schedule_without_a_round_can_be_extended(small, drive):
 
 def without_totals(log):
     return re.sub(r"# total_epochs.*\n", "", log)
+
+
+def test_a_terminal_that_closes_during_a_round_loses_nothing(small, drive, monkeypatch):
+    def write(text, **options):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+    monkeypatch.setattr(training.tqdm, "write", write)
+    assert drive(*TINY["driver.py"])[0] == 2
+    state = checkpoint.read(log_of(small, "contribution"))
+    assert (state["epoch"], state["rounds"]) == (3, 1)
 
 
 def test_a_run_in_a_folder_that_was_moved_goes_on_there(small, drive, monkeypatch, uninterrupted):

@@ -14,6 +14,7 @@ import driver
 import files
 import jobs
 import machine
+import rehearsal
 import runlog
 import training
 
@@ -72,6 +73,18 @@ def test_a_dry_run_does_two_batches_and_a_round_of_every_arm(small, drive, monke
         counted(name)
     assert drive(*TINY["driver.py"], "--batch-size", "60", "--dry-run")[0] == 0
     assert calls == {"step": 2, "prune": 2}
+
+
+@pytest.mark.parametrize("given, count, epochs", [
+    ([], "1", 3 + 3 * 3), ([], "2", 3 + 2 * 3), ([], "3", 3 + 3), (["--seeds", "2"], "2", 3 + 3 * 3),
+    (["--initial-iterations", "5"], "3", 5 + 1)])
+def test_a_dry_run_knows_that_shared_epochs_come_first_and_arms_are_not_split(small, drive, monkeypatch, given, count,
+                                                                             epochs):
+    monkeypatch.setattr(jobs, "THREADS", 4)
+    monkeypatch.setattr(rehearsal, "timed", lambda function, *arguments: (0, function(*arguments)))
+    monkeypatch.setattr(training, "try_batches", lambda *arguments: ({"loss": 1.0, "accuracy": 5.0}, 60 / 22))
+    status, out, _ = drive(*TINY["driver.py"], *given, "--jobs", count, "--dry-run")
+    assert status == 0 and told(out)["time"].startswith(f"about {epochs}.0 minutes")  # an epoch takes one
 
 
 def test_a_dry_run_without_pruning_has_no_round(small, drive):
@@ -166,11 +179,9 @@ def test_seeds_are_the_runs_of_each_seed_and_jobs_change_no_bit(program, small, 
         assert (status, err) == (0, ""), err
     one, two = (logs_in(small / folder) for folder in ("one", "two"))
     assert one == two and len(one) == 6
-    for seed in ("30", "31"):
-        assert drive(*given, "--seeds", "1", "--seed", seed, "--log-folder", seed, program=program)[0] == 0
-        alone = logs_in(small / seed)
-        assert {name.replace(".txt", f"-seed{seed}.txt"): text for name, text in alone.items()} == {
-            name: text for name, text in one.items() if seed in name}
+    assert drive(*given, "--seeds", "1", "--seed", "31", "--log-folder", "alone", program=program)[0] == 0
+    assert {name.replace(".txt", "-seed31.txt"): text for name, text in logs_in(small / "alone").items()} == {
+        name: text for name, text in one.items() if "31" in name}
     headers = [runlog.parse_log(str(small / "two" / "MNIST" / name)).header for name in two]
     assert sorted(header["seed"] for header in headers) == [30] * 3 + [31] * 3
     pictures = {folder: sorted(path for path in os.listdir(str(small / folder / "MNIST")) if path.endswith(".png"))

@@ -1,5 +1,8 @@
 """The files of a run: their names, earlier ones kept, whole writing, and one run a log."""
+import errno
+import fcntl
 import os
+import stat
 import subprocess
 import sys
 
@@ -45,6 +48,34 @@ def test_a_kept_network_or_picture_alone_takes_its_number(tmp_path, alone):
     create(path, "# run = 2\n").close()
     assert (tmp_path / "MNIST" / "training_logwithoutPruning.2.txt").read_text() == "# run = 1\n"
     assert older.read_text() == "an older one"
+
+
+def locks_of(open_for_reading=None, every=None):
+    """In place of fcntl.flock: exclusive locks of what is open for reading alone, or all locks, fail with an errno."""
+    def flock(file, how):
+        reads = fcntl.fcntl(file, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY
+        folder = stat.S_ISDIR(os.stat(file if isinstance(file, int) else file.fileno()).st_mode)
+        failure = every or (open_for_reading if reads and not folder and how & fcntl.LOCK_EX else None)
+        if failure:
+            raise OSError(failure, os.strerror(failure))
+    return flock
+
+
+@pytest.mark.parametrize("failures", [{"open_for_reading": errno.EBADF}, {"every": errno.ENOLCK},
+                                      {"every": errno.ENOSYS}, {"every": errno.EOPNOTSUPP}], ids=str)
+def test_a_network_file_system_with_fewer_locks_or_none_takes_a_second_run(tmp_path, monkeypatch, failures):
+    monkeypatch.setattr(fcntl, "flock", locks_of(**failures))
+    path = files.log_path(str(tmp_path), "MNIST", "none")
+    for run in range(2):
+        create(path, f"# run = {run}\n").close()
+    assert sorted(os.listdir(os.path.dirname(path))) == ["training_logwithoutPruning.1.txt",
+                                                        "training_logwithoutPruning.txt"]
+
+
+def test_a_lock_that_fails_otherwise_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(fcntl, "flock", locks_of(every=errno.EIO))
+    with pytest.raises(OSError, match="Input/output"):
+        files.create([files.log_path(str(tmp_path), "MNIST", "none")])
 
 
 def test_a_seeds_log_is_called_by_it_and_keeps_its_pictures_when_the_log_without_a_seed_is_kept(tmp_path):

@@ -52,6 +52,14 @@ def points(line):
     return list(zip(line.get_xdata(), line.get_ydata()))
 
 
+@pytest.mark.parametrize("kind", ["removed", "rounds", "variants", "differences"])
+def test_axes_say_held_out_where_training_images_stood_in_for_the_test_set(kind):
+    for holdout, wanted, other in ((0, "test accuracy", "held-out"), (500, "held-out accuracy", "test")):
+        axes, _ = drawn(kind, runs(*ARMS, holdout=holdout))
+        labels = [word for panel in axes for word in (panel.get_xlabel(), panel.get_ylabel()) if "accuracy" in word]
+        assert labels and all(wanted in word and other not in word for word in labels)
+
+
 def test_every_arm_has_a_line_through_its_accuracies_at_the_parts_removed():
     (axes,), words = drawn("removed", [*runs("none", *ARMS), *runs("contribution", increment=4)][3:])
     lines = {line.get_color(): points(line) for line in reversed(axes.lines)}  # an arm's own before its bar's ends

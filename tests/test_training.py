@@ -4,6 +4,7 @@ import contextlib
 import copy
 import os
 import re
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -413,3 +414,16 @@ def test_auto_takes_bfloat16_where_it_pays(name, device, convolutions, flags, pi
 def test_bfloat16_is_refused_where_torch_has_none():
     with pytest.raises(config.UserError, match="not on the device mps"):
         machine.pick_precision("bfloat16", torch.device("mps"), True)
+
+
+def test_an_older_glibc_keeps_as_large_tensors_as_it_can(monkeypatch):
+    taken = {}
+
+    def mallopt(parameter, value):  # 1: taken
+        if parameter == -3 and value > 2 ** 25:
+            return 0
+        taken[parameter] = value
+        return 1
+    monkeypatch.setattr(machine.ctypes, "CDLL", lambda name: SimpleNamespace(mallopt=mallopt))
+    machine.keep_freed_memory()
+    assert taken == {-1: 2 ** 30, -3: 2 ** 25}
