@@ -13,7 +13,7 @@ demo: .venv/ready
 
 test: .venv/ready
 	$(VENV) -m pip install --quiet scipy hypothesis pytest-xdist torch-pruning==1.6.0
-	$(VENV) -m pytest -n 2 tests
+	$(VENV) -m pytest -n 2 --dist worksteal tests
 
 # The code keeps to what Python 3.8 understands.
 lint: .venv/ready

@@ -20,7 +20,6 @@ import processes  # noqa: E402
 
 import config  # noqa: E402
 import digits  # noqa: E402
-import files  # noqa: E402
 import pictures  # noqa: E402
 
 
@@ -105,13 +104,8 @@ def write_tiny_mnist(folder, name="MNIST", counts=(110, 20)):
 
 @pytest.fixture
 def small(tmp_path, tiny_mnist, monkeypatch):
-    """A folder with a tiny MNIST, where a picture's file holds its words and pixels: to draw them takes long."""
-    def save(figure, path):
-        axes, = figure.axes
-        words = [text.get_text() for text in (*figure.texts, *axes.get_xticklabels(), *axes.get_yticklabels())]
-        with files.whole_file(path) as file:
-            file.write(repr(words).encode() + axes.images[0].get_array().tobytes())
-    monkeypatch.setattr(pictures, "save", save)
+    """A folder with a tiny MNIST, where a picture's file holds its words and pixels."""
+    monkeypatch.setattr(pictures, "save", processes.save_words_and_pixels)
     tiny_mnist(tmp_path / "datasets")
     return tmp_path
 

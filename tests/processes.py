@@ -19,6 +19,8 @@ import time
 
 import config
 import digits
+import files
+import pictures
 
 ROOT = os.path.dirname(os.path.abspath(config.__file__))
 PROMPT = b"Number of the data set: "
@@ -59,7 +61,7 @@ class Program:
 def run_main(begun, text, streams, folder, arguments, conditions):
     """Run a program under these conditions: kill_at: SIGKILL at its number-th operation on a file under logs/;
     file_limit: bytes that no file may exceed, and stdout goes nowhere; no_rights: as if not started by root;
-    fewer_digits: data set 0 is so many times smaller."""
+    fewer_digits: data set 0 is so many times smaller; words_and_pixels: pictures are not drawn."""
     os.chdir(folder)
     sys.argv = arguments
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -78,6 +80,8 @@ def run_main(begun, text, streams, folder, arguments, conditions):
         ctypes.CDLL(None).capset((ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)())
     if "fewer_digits" in conditions:
         digits.render = fewer_digits(conditions["fewer_digits"])
+    if "words_and_pixels" in conditions:
+        pictures.save = save_words_and_pixels
     if "kill_at" in conditions:
         left = [conditions["kill_at"]]
 
@@ -99,6 +103,14 @@ def run_main(begun, text, streams, folder, arguments, conditions):
 def fewer_digits(times, render=digits.render):
     """What renders so many times fewer images."""
     return lambda count, seed: render(count // times, seed)
+
+
+def save_words_and_pixels(figure, path):
+    """In place of pictures.save: a file of a picture's words and pixels. To draw one takes long."""
+    axes, = figure.axes
+    words = [text.get_text() for text in (*figure.texts, *axes.get_xticklabels(), *axes.get_yticklabels())]
+    with files.whole_file(path) as file:
+        file.write(repr(words).encode() + axes.images[0].get_array().tobytes())
 
 
 def wait_for_epoch(path, number=2, seconds=60):

@@ -25,7 +25,7 @@ import config
 import files
 import runlog
 
-TRIES = 20
+TRIES = 12
 # {what is run: its arguments}; up to a comma the program.
 COMMANDS = {**TINY, "driver.py, seeds": [*TINY["driver.py"][:-1], "--seeds", "2", "--compare", "scratch,contribution"]}
 ENDLESS = ["--total-epochs", "1000000", "--initial-iterations", "1000000"]
@@ -51,11 +51,10 @@ def undisturbed(datasets, tmp_path_factory):
 
     def of(command):
         if command not in known:
-            for _ in range(2):  # the first one waits for the imports
-                folder = tmp_path_factory.mktemp("undisturbed")
-                os.symlink(datasets, str(folder / "datasets"))
-                started = time.monotonic()
-                assert start_or_go_on(folder, command).end()[0] == 0
+            folder = tmp_path_factory.mktemp("undisturbed")
+            os.symlink(datasets, str(folder / "datasets"))
+            running, started = start_or_go_on(folder, command), time.monotonic()
+            assert running.end()[0] == 0
             known[command] = remains(folder), time.monotonic() - started
         return known[command]
     return of
@@ -89,7 +88,7 @@ def start_or_go_on(folder, command, **conditions):
     if not left:
         shutil.rmtree(str(folder / "logs"), ignore_errors=True)
     return Program(folder, *(["--resume", random.choice(left)] if left else COMMANDS[command]),
-                   program=command.split(",")[0], **conditions)
+                   program=command.split(",")[0], words_and_pixels=True, **conditions)
 
 
 def disturb(folder, command, undisturbed, disturbed_start, statuses, tries=TRIES):
@@ -158,7 +157,7 @@ def test_killed_at_an_operation_on_a_file(command, tries, place, undisturbed, co
     count(f"SIGKILL as a file is opened, renamed or removed, {command}", tries, lost, recovered)
 
 
-@pytest.mark.parametrize("kill_at", range(4, 16))
+@pytest.mark.parametrize("kill_at", range(4, 16, 2))
 def test_killed_while_it_begins(kill_at, place, undisturbed):
     # The logs of all arms are there, the heads or the first checkpoints of some are not.
     start_or_go_on(place, "driver.py, seeds", kill_at=kill_at).end()
@@ -192,7 +191,7 @@ def test_the_second_ctrl_c_ends_at_once_and_an_ignored_one_never():
 
 def test_a_full_disk(place, undisturbed, count):
     random.seed(1)
-    limits = iter([400, 1500, 5000, 20000, 36000, 60000, *(random.randint(400, 70000) for _ in range(TRIES))])
+    limits = iter([400, 1500, 5000, 20000, 36000, 60000, *(random.randint(400, 70000) for _ in range(20))])
 
     def start():
         return start_or_go_on(place, "driver.py", file_limit=next(limits))
@@ -297,8 +296,8 @@ def test_runs_side_by_side_are_stopped_by_signals_and_with_their_parent(place, u
             os.kill(running.process.pid, [signal.SIGKILL, signal.SIGTERM, signal.SIGINT][next(numbers) % 3])
         return running
     lost, recovered = disturb(place, "driver.py, side by side", undisturbed, start,
-                              [130, -signal.SIGKILL, -signal.SIGTERM], 9)
-    count("SIGKILL, SIGTERM, SIGINT at a random moment, side by side", 9, lost, recovered)
+                              [130, -signal.SIGKILL, -signal.SIGTERM], 6)
+    count("SIGKILL, SIGTERM, SIGINT at a random moment, side by side", 6, lost, recovered)
 
 
 def test_the_extent_of_a_log_that_is_gone_says_so(tmp_path):

@@ -281,7 +281,7 @@ def wild(draw):
     return "".join(line for line in lines if draw(st.integers(0, 9))).encode()  # now and then a line is missing
 
 
-@fuzz(50)
+@fuzz(30)
 @given(contents=st.lists(wild() | wild() | damaged(), min_size=1, max_size=3),
        arguments=st.sampled_from([[], ["--table"], *(["--figure", kind] for kind in finished.KINDS)]))
 @example(contents=[WHOLE[0].replace(b"88.5%, time 0.5", b"9" * 400 + b"%, time 0.5")], arguments=[])

@@ -155,7 +155,8 @@ def test_no_file_of_the_suite_does_what_is_forbidden():
 
 # ---- what the programs do ----
 
-# Runs programs in one process, [[program, argument, ...], ...], and writes down what the interpreter says they touch.
+# Runs programs in one process, [[program, argument, ...], ...], and writes down what the interpreter says they touch,
+# of a connection also which program made it.
 WATCH = r'''
 import json, os, runpy, sys
 
@@ -176,13 +177,17 @@ def note(event, arguments):
         if isinstance(path, (str, bytes, os.PathLike)):  # a number is a file that was opened before
             seen["writes"].append([event, os.path.abspath(os.fsdecode(path))])
     if event in ("socket.connect", "socket.sendto"):
-        seen["connections"].append(list(arguments[1]) if isinstance(arguments[1], tuple) else arguments[1])
+        connect(*arguments[1] if isinstance(arguments[1], tuple) else [arguments[1]])
     if event in ("socket.getaddrinfo", "socket.gethostbyname"):
-        seen["connections"].append([arguments[0], arguments[1] if event == "socket.getaddrinfo" else None])
+        connect(*arguments[:2])
     if event in ("subprocess.Popen", "os.posix_spawn"):
         seen["processes"].append(list(map(str, arguments[1])))
     if event in ("os.system", "os.exec", "os.fork", "os.forkpty", "os.spawn", "pty.spawn"):
         seen["processes"].append([event])
+
+
+def connect(*address):
+    seen["connections"].append([len(seen["statuses"]), *map(str, address)])
 
 
 sys.addaudithook(note)
@@ -272,7 +277,8 @@ def test_the_watch_sees_what_a_program_does_outside(tmp_path, watch):
         event for event, _ in strays(seen, tmp_path)}
     assert [os.path.join(str(tmp_path), "run", "logs", "log.txt")] == [
         path for event, path in seen["writes"] if event == "open" and "log.txt" in path]
-    assert (seen["processes"], seen["connections"]) == ([["true"]], [["127.0.0.1", 1], ["127.0.0.1", 2]])
+    assert seen["processes"] == [["true"]]
+    assert seen["connections"] == [[0, "127.0.0.1", "1"], [0, "127.0.0.1", "2"]]
 
 
 def test_the_programs_write_in_their_folders_start_only_git_and_reach_only_for_downloads(tmp_path, watch, tiny_mnist):
@@ -285,21 +291,15 @@ def test_the_programs_write_in_their_folders_start_only_git_and_reach_only_for_d
                  ["vae.py", "--dataset", "1", *small, *schedule, "--dry-run"], ["plot.py"],
                  ["driver.py", "--dataset", "1", "--compare", "random,scratch", *schedule, "--seeds", "2",
                   "--jobs", "2", "--compensate", "True", "--log-folder", "logs/seeds"],
-                 ["plot.py", "--table", "logs/seeds/MNIST"], ["plot.py", "--figure", "rounds", "logs/seeds/MNIST"])
-    assert seen["statuses"] == [0] * 8
+                 ["plot.py", "--table", "logs/seeds/MNIST"], ["plot.py", "--figure", "rounds", "logs/seeds/MNIST"],
+                 ["driver.py", "--dataset", "2"])
+    assert seen["statuses"] == [0] * 8 + [2]
     assert strays(seen, tmp_path) == []
     started = {os.path.basename(program[0]) for program in seen["processes"]}
     # matplotlib asks for fonts, torch for libdl; --jobs forks
     assert "git" in started and started <= {"git", "fc-list", "ldconfig", "os.fork"}
-    assert seen["connections"] == []
+    proxy = os.environ["http_proxy"].split("//")[1].split(":")
+    assert {tuple(connection) for connection in seen["connections"]} == {(8, *proxy)}  # the last one, to download
     left = os.listdir(str(tmp_path / "run" / "logs" / "MNIST"))
     assert {"comparison.png", "vae_comparison.pdf", "training_logworstPruning.pt", "vae_logwithPruning.txt"} < set(left)
     assert sorted(os.listdir(str(tmp_path / "run"))) == ["datasets", "logs"]
-
-
-def test_a_download_goes_through_the_proxy_alone_and_into_its_folder(tmp_path, watch):
-    seen = watch(["driver.py", "--dataset", "2"])
-    proxy = os.environ["http_proxy"].split("//")[1].split(":")
-    assert seen["statuses"] == [2]
-    assert {(host, str(port)) for host, port in seen["connections"]} == {tuple(proxy)}
-    assert strays(seen, tmp_path) == [] and "datasets" in os.listdir(str(tmp_path / "run"))
