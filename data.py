@@ -47,8 +47,11 @@ class Split:
             else:
                 index = order[start:start + size]
                 images, labels = self.images.index_select(0, index), self.labels.index_select(0, index)
-            # The permuted view is what convolutions call channels_last, their fastest layout on a processor.
-            yield images.permute(0, 3, 1, 2).float().mul_(self.scale).sub_(self.shift), labels
+            # The permuted view is what convolutions call channels_last, their fastest layout on a processor; on mps it
+            # is slow, and wrong in some versions of torch.
+            layout = torch.contiguous_format if images.device.type == "mps" else torch.preserve_format
+            images = images.permute(0, 3, 1, 2).to(torch.float32, memory_format=layout)
+            yield images.mul_(self.scale).sub_(self.shift), labels
 
     def image_batches(self):
         """Yield the images of `batches` without the labels."""

@@ -9,7 +9,7 @@ from config import CLASSIFIER, UserError
 
 try:
     import fcntl
-except ImportError:  # Windows, where two runs into one log are not noticed
+except ImportError:  # Windows, which itself refuses to rename a log that another run has open
     fcntl = None
 
 # The published logs' names of the first three arms; "worst" is the historic name of the randomised one. Other logs are
@@ -106,7 +106,7 @@ def cut(log, extent):
 def held(paths):
     """Hold those of the logs that exist. Raises UserError where another process writes one."""
     with contextlib.ExitStack() as files:
-        for path in filter(os.path.exists, paths):
+        for path in filter(os.path.exists, paths if fcntl else []):
             lock(files.enter_context(open(path)), shared=True)  # NFS locks what is open for reading in no other way
         yield
 

@@ -15,24 +15,34 @@ from config import UserError
 
 def pick_device(name):
     """The torch device of this name; "auto" takes a GPU if there is one. Raises UserError for one that is not there."""
-    mps = torch.backends.mps.is_available() and hasattr(torch, "mps")  # which gives the random state, from torch 2.0 on
+    if name == "cpu":
+        # --jobs forks, which no process can in which CUDA has started: to ask for it would, and Adam does.
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        return torch.device(name)
+    recent = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 5)  # before, mps restored no random state
+    mps = recent and torch.backends.mps.is_available()
     available = {"cuda": torch.cuda.is_available(), "mps": mps, "cpu": True}
     if name == "auto":
         name = next(device for device in available if available[device])
     if not available[name]:
         there = ", ".join(device for device in available if available[device])
         raise UserError(f"device {name}: this machine or this torch has none; available: {there}")
+    if name == "cuda":
+        try:
+            torch.ones(1, device=name).add(1).item()
+        except RuntimeError as error:  # such as a GPU for which this torch has no kernels
+            raise UserError(f"device cuda: {str(error).splitlines()[0]}; take --device cpu")
     return torch.device(name)
 
 
 def pick_precision(name, device, has_convolutions):
     """"bfloat16" or "float32" for a training step. "auto" takes bfloat16 where the device has instructions for it and
     the network has convolutions: the small networks of MNIST spend more on the casts than their products gain. Raises
-    UserError where this torch cannot."""
+    UserError where this torch or this GPU cannot."""
     if name == "auto":
         name = "bfloat16" if has_convolutions and multiplies_bfloat16(device) else "float32"
-    if name == "bfloat16" and device.type == "mps":
-        raise UserError("precision bfloat16: not on the device mps; take float32 or another device")
+    if name == "bfloat16" and device.type != "cpu" and not multiplies_bfloat16(device):
+        raise UserError(f"precision bfloat16: not on the device {device.type}; take float32 or another device")
     return name
 
 

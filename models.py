@@ -167,7 +167,7 @@ def compensate(group, keep, moments):
     ridge = RIDGE * among.diagonal().mean().clamp(min=1e-30)  # above 0 where no survivor is ever active
     shares = torch.linalg.solve(among + ridge * torch.eye(len(among)).to(among), across.T)  # (kept, gone)
     for consumer in group.consumers:
-        old = consumer.weight.to(moments)
+        old = consumer.weight.to(moments.device).to(moments.dtype)  # mps has no float64
         consumer.weight[:, keep] = (old[:, keep] + old[:, gone] @ shares.T).to(consumer.weight)
 
 

@@ -1,5 +1,6 @@
 """Train a network epoch by epoch, with a round of ranking and removal where the schedule has one."""
 import math
+import os
 import shlex
 import statistics
 import sys
@@ -191,10 +192,10 @@ def try_batches(run, task, config):
 def interrupt(run, config, logs):
     """End a run that was asked to stop, with a checkpoint of this moment."""
     checkpoint.write(run, config, logs)
-    program, log = sys.argv[0], logs[0].name
+    quote = shlex.quote if os.name == "posix" else '"{}"'.format
     begun = f" and {run.batches} batches of the next" if run.batches else ""
     raise Interrupted(f"interrupted after epoch {run.epoch}{begun}; go on with: python "
-                      f"{shlex.quote(program)} --resume {shlex.quote(log)}")
+                      f"{quote(sys.argv[0])} --resume {quote(logs[0].name)}")
 
 
 def write_batches(logs, epoch, names, history, config):

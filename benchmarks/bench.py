@@ -31,6 +31,8 @@ def rows():
 
 
 def main():
+    if not sys.platform.startswith("linux"):
+        sys.exit("bench.py: its rows of memory are read from Linux's /proc; the other scripts here run alone")
     text = side_by_side.measured(rows)
     print(text)
     with open(README, encoding="utf-8") as file:

@@ -2,16 +2,16 @@
 
     python benchmarks/epoch.py
 
-Both sides train the same network with batches of the same size and the same optimizer on the same random images; ours
-logs and evaluates one image besides. The matrix products take the same numbers at every step, which stay in the cache.
-Under two minutes on 2 cores.
+Both sides train the same network with batches of the same size and the same optimizer on random images of the same
+shape; ours evaluates one image besides. The matrix products take the same numbers at every step, which stay in the
+cache. Under two minutes on 2 cores.
 """
-import argparse
 import os
 import struct
 import tempfile
 
 import numpy as np
+import pruned
 import side_by_side
 import torch
 import torchvision
@@ -20,14 +20,9 @@ from torch import nn
 from torch.nn import functional
 from torchvision import transforms
 
-import checkpoint
-import constants
-import data
 import driver
-import models
-import training
 
-PUBLISHED = {**constants.MNIST, "batch_size": 5000, "learning_rate": 0.1, "momentum": 0}
+PUBLISHED = ["--batch-size", "5000", "--learning-rate", "0.1", "--momentum", "0"]
 CHANCE = np.random.RandomState(0)
 PREPARE = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,), (0.5,))])
 
@@ -88,17 +83,11 @@ def tutorial_epoch(dataset, image_shape, table):
     return epoch
 
 
-def our_epoch(images, labels, table, precision="float32"):
-    """A function that trains an epoch of this suite's own loop. images: uint8 (N, height, width, channels)."""
-    train, one = (data.Split(torch.from_numpy(images[:count]), torch.from_numpy(labels[:count]).long(), "cpu", 0.5, 0.5)
-                  for count in (len(images), 1))
-    network = models.build(train.image_shape, table["conv_widths"], table["hidden_widths"], 10)
-    run = training.Run(network, torch.optim.SGD(network.parameters(), table["learning_rate"], table["momentum"]), 30)
-    task = training.Task(data.Dataset(train, one, 10), driver.classify)
-    settings = argparse.Namespace(batch_size=table["batch_size"], learning_rate=table["learning_rate"],
-                                  precision=precision)
-    bar = training.tqdm(disable=True)
-    return lambda: training.train_epoch(run, task, settings, [], bar, checkpoint.Stop())
+def our_epochs(shape, count, *flags):
+    """For every precision a function that trains an epoch as driver.py does; and the values it takes, {name: value}."""
+    prepared = [pruned.prepare(driver, shape, count, "--precision", precision, *flags)
+                for precision in side_by_side.PRECISIONS]
+    return list(map(pruned.epoch, prepared)), vars(prepared[0].settings)
 
 
 def bare_products(count, table):
@@ -126,8 +115,8 @@ def rows():
     images, labels = random_images(20000, (28, 28, 1))
     with tempfile.TemporaryDirectory() as folder:
         dataset = mnist_on_disk(folder, images[..., 0], labels)
-        for table in (constants.MNIST, PUBLISHED):
-            own = [our_epoch(images, labels, table, precision) for precision in side_by_side.PRECISIONS]
+        for flags in ([], PUBLISHED):
+            own, table = our_epochs(images.shape[1:], len(images), "--dataset", "MNIST", *flags)
             *own, recipe, products = side_by_side.in_turn(*own, tutorial_epoch(dataset, (1, 28, 28), table),
                                                           bare_products(len(images), table))
             what = f"third of an epoch, MNIST net, batch {table['batch_size']},"
@@ -138,9 +127,8 @@ def rows():
             yield side_by_side.compared("their limit: the bare matrix products of that net against the recipe",
                                         products, recipe, "")
     images, labels = random_images(10000, (32, 32, 3))
-    own = [our_epoch(images, labels, constants.CIFAR10, precision) for precision in side_by_side.PRECISIONS]
-    *own, recipe = side_by_side.in_turn(*own, tutorial_epoch(ColourImages(images, labels), (3, 32, 32),
-                                                             constants.CIFAR10))
+    own, table = our_epochs(images.shape[1:], len(images), "--dataset", "CIFAR10")
+    *own, recipe = side_by_side.in_turn(*own, tutorial_epoch(ColourImages(images, labels), (3, 32, 32), table))
     times = dict(zip(side_by_side.PRECISIONS, own))
     for precision, wanted in (("float32", ">= 1.7"), ("bfloat16", ">= 3")):
         what = f"fifth of an epoch, CIFAR-10 net, {precision}, against the recipe of every tutorial"

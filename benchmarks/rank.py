@@ -8,6 +8,7 @@ groups. The loop takes 500 images and its time is scaled to 60,000. About a minu
 import json
 import subprocess
 import sys
+import time
 
 import side_by_side  # puts the suite's folder on the path
 import torch
@@ -22,7 +23,7 @@ import ranking
 import training
 
 IMAGES, LOOPED, BATCH = 60000, 500, 100
-VAE_IMAGES = 10000
+BATCHES = 10  # of the VAE's activations
 AVERAGE, MAXIMUM = ranking.Options(1.0, 0.0, None), ranking.Options(0.0, 1.0, None)
 
 
@@ -76,9 +77,9 @@ def rows():
     yield side_by_side.Row("C_max of them: most memory of the process but for the images; of it added by the ranking",
                            f"{peak - size} MB; {added} MB", "", "", "< 1000 MB")
     for neurons, consumers in ((2048, 4096), (4096, 2048)):
-        whole, bare = time_products(neurons, consumers)
-        yield side_by_side.Row(f"{neurons} neurons, {consumers} consumers, {VAE_IMAGES} images: C_avg, and its matrix "
-                               "products alone; ratio: their part", duration(whole), duration(bare), bare / whole, "")
+        yield side_by_side.compared(f"{neurons} neurons, {consumers} consumers, a batch of {data.EVALUATION_BATCH} "
+                                    "images: C_avg, and its matrix products alone; ratio: their part",
+                                    *time_products(neurons, consumers), "")
 
 
 def checked_loop(network, split, options):
@@ -96,26 +97,25 @@ def checked_loop(network, split, options):
 
 
 def time_products(neurons, consumers):
-    """Seconds that C_avg takes, and seconds of its matrix products alone, in turn, a batch of 1000 each."""
+    """Seconds that C_avg takes for each of BATCHES batches, and seconds of its matrix products alone, in turn."""
     group = models.NeuronGroup(nn.Linear(1, neurons), [nn.Linear(neurons, consumers, bias=False)])
     activations = torch.randn(data.EVALUATION_BATCH, neurons).relu()
     a, w = activations.double(), group.consumers[0].weight.detach().double().abs()
     inverse = 1 / (a @ w.T)
-    bare = []
+    own, bare = [], []
 
     def products():
         return a @ w.T, inverse.T @ a
 
-    def batches(count):
-        for _ in range(count):
+    def batches():
+        for _ in range(1 + BATCHES):
             bare.append(side_by_side.seconds(products))
-            yield [activations]
+            started = time.perf_counter()
+            yield [activations]  # ranked until the next one is asked for
+            own.append(time.perf_counter() - started)
 
-    ranking.contribution([group], Given(batches(1)), AVERAGE)  # warms both up
-    bare.clear()
-    both = side_by_side.seconds(
-        lambda: ranking.contribution([group], Given(batches(VAE_IMAGES // data.EVALUATION_BATCH)), AVERAGE))
-    return both - sum(bare), sum(bare)
+    ranking.contribution([group], Given(batches()), AVERAGE)
+    return own[1:], bare[1:]  # the first one warms both up
 
 
 # ---- memory ----
@@ -155,6 +155,7 @@ def status_megabytes(field):
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["memory"]:
+        side_by_side.run_as_programs_do()
         print(json.dumps(measure_memory()))
     else:
         side_by_side.main(rows)

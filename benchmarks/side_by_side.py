@@ -28,9 +28,9 @@ def in_turn(*functions):
     return made_in_turn(*(lambda function=function: function for function in functions))
 
 
-def made_in_turn(*makers):
+def made_in_turn(*makers, repeats=REPEATS):
     """The same of functions that are good for one call: what these makers make, anew for every call."""
-    rounds = [[seconds(make()) for make in makers] for _ in range(1 + REPEATS)]
+    rounds = [[seconds(make()) for make in makers] for _ in range(1 + repeats)]
     return list(zip(*rounds[1:]))
 
 
@@ -62,7 +62,7 @@ def duration(value):
 def setting():
     """The line above a table: when and on what it was measured."""
     return (f"{time.strftime('%Y-%m-%d')}, {machine.processor_name()} ({machine.instructions()}), "
-            f"{torch.get_num_threads()} threads, torch {torch.__version__}, medians of {REPEATS}")
+            f"{torch.get_num_threads()} threads, torch {torch.__version__}, medians of {REPEATS} or more")
 
 
 def table(rows):
@@ -72,10 +72,15 @@ def table(rows):
 
 
 def measured(rows):
-    """The table of all rows, measured as the programs run: with what they set in torch and the C library."""
+    """The table of all rows, measured as the programs run."""
+    run_as_programs_do()
+    return f"{setting()}\n\n{table(rows())}"
+
+
+def run_as_programs_do():
+    """Set what they set in torch and the C library."""
     machine.keep_freed_memory()
     machine.repeat_exactly(True)
-    return f"{setting()}\n\n{table(rows())}"
 
 
 def main(rows):

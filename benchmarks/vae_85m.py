@@ -59,26 +59,26 @@ def plain_steps(images):
 
 
 def rows():
-    prepared = pruned.prepare(vae, (64, 64, 3), STEPS * BATCH, "--dataset", "CelebA", "--precision", "float32")
-    run, train = prepared.run, prepared.task.data.train
+    whole, less = (pruned.prepare(vae, (64, 64, 3), STEPS * BATCH, "--dataset", "CelebA", "--precision", "float32")
+                   for _ in range(2))
+    run, train = less.run, less.task.data.train
     assert models.count_parameters(run.model) == 85183619
     plain = plain_steps(next(train.batches())[0].contiguous())
     for precision in side_by_side.PRECISIONS:
-        prepared.settings.precision = precision
-        own, other, ratio = side_by_side.medians(*side_by_side.in_turn(pruned.epoch(prepared), plain))
+        whole.settings.precision = less.settings.precision = precision
+        own, other, ratio = side_by_side.medians(*side_by_side.in_turn(pruned.epoch(whole), plain))
         yield side_by_side.Row(f"step of the VAE of 85,183,619 parameters, batch {BATCH}, {precision}, against plain "
                                "PyTorch's", *(side_by_side.duration(took / STEPS) for took in (own, other)), ratio, "")
-    before = own
     options, removals = ranking.Options(1.0, 0.0, None), []
     for _ in range(ROUNDS):
         survivors = ranking.survivors(ranking.Passes(run.model, train.batches, None), "contribution", options, 10)
         removals.append(side_by_side.seconds(lambda kept=survivors: models.remove(
             run.model.groups(), kept, run.optimizer)))
-    after = statistics.median(side_by_side.seconds(pruned.epoch(prepared)) for _ in range(side_by_side.REPEATS))
+    after, before, ratio = side_by_side.medians(*side_by_side.in_turn(pruned.epoch(less), pruned.epoch(whole)))
     widths = "-".join(map(str, models.widths(run.model)))
     yield side_by_side.Row(f"a step of it after {ROUNDS} rounds, {widths}, {precision}, and before; the median removal "
                            f"took {side_by_side.duration(statistics.median(removals))}",
-                           *(side_by_side.duration(took / STEPS) for took in (after, before)), before / after, "")
+                           *(side_by_side.duration(took / STEPS) for took in (after, before)), ratio, "")
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ except ImportError:  # before torch 2
 point("import torchvision.datasets, besides")
 import torchvision.datasets
 point("import the rest: tqdm, matplotlib, the suite")
-import comparison, data, driver, training
+import checkpoint, comparison, data, driver, training
 point("constants.py, flags, header with git's commit")
 
 def before(module, name, step):
@@ -77,12 +77,16 @@ def before(module, name, step):
 def stop_after_one(*arguments, step=training.step):
     step(*arguments)
     point("")
-    print(json.dumps({step: later - began for (step, began), (_, later) in zip(points, points[1:])}))
+    steps = {}
+    for (step, began), (_, later) in zip(points, points[1:]):
+        steps[step] = steps.get(step, 0) + later - began
+    print(json.dumps(steps))
     sys.exit()
 
-before(data, "load", "checksums and loading of the data")
-before(driver.models, "build", "network and optimizer")
-before(comparison, "compare", "header printed, log, first checkpoint")
+before(data, "load", "checksums of the files, loading of the data")
+before(comparison, "compare", "checksum of the pixels")
+before(driver.models, "build", "networks, optimizers, header printed, logs opened")
+before(checkpoint, "write", "first checkpoint")
 before(training, "train_epoch", "first batch")
 training.step = stop_after_one
 driver.main()

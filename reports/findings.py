@@ -134,22 +134,27 @@ def versus():
     """Contribution, plain and compensated, minus every other arm, and every compensated arm minus itself without: by
     seed, and by all of COMPARED."""
     found = {}
+    for name, runs in every_run():
+        for own in runs:
+            others = [key for key in runs if key != own and own in (
+                "contribution", "contribution, compensated", f"{key}, compensated")]
+            for what, (value, has) in COMPARED.items():
+                differences = {f"{name}/{own} - {key}/{what}": table.difference(runs[own], runs[key], value)
+                               for key in others if has(next(iter(runs[key].values())))}
+                found.update({key: cell(difference) for key, difference in differences.items() if difference})
+                tests = {key: difference.p for key, difference in differences.items()
+                         if difference and difference.p is not None}
+                found.update({f"{key}/p": probability(p) for key, p in tests.items()})
+                family = {key: p for key, p in tests.items() if "compensated" not in key}
+                found.update({f"{key}/Holm": probability(p) for key, p in holm(family).items()})
+    return found
+
+
+def every_run():
+    """(name, {what an arm is called: {seed: log}}) of all the experiments that EXPERIMENTS' results hold."""
     for name, results in EXPERIMENTS.items():
         for arms in table.experiments(logs_of(*results)).values():
-            runs = {key_of(arm, some): some for (arm, _), some in arms.items()}
-            for own in runs:
-                others = [key for key in runs if key != own and own in (
-                    "contribution", "contribution, compensated", f"{key}, compensated")]
-                for what, (value, has) in COMPARED.items():
-                    differences = {f"{name}/{own} - {key}/{what}": table.difference(runs[own], runs[key], value)
-                                   for key in others if has(next(iter(runs[key].values())))}
-                    found.update({key: cell(difference) for key, difference in differences.items() if difference})
-                    tests = {key: difference.p for key, difference in differences.items()
-                             if difference and difference.p is not None}
-                    found.update({f"{key}/p": probability(p) for key, p in tests.items()})
-                    family = {key: p for key, p in tests.items() if "compensated" not in key}
-                    found.update({f"{key}/Holm": probability(p) for key, p in holm(family).items()})
-    return found
+            yield name, {key_of(arm, runs): runs for (arm, _), runs in arms.items()}
 
 
 def holm(tests):
@@ -201,18 +206,22 @@ def spreads():
 
 
 def starts():
-    """Of how many seeds an arm went into its first round with the measures that contribution had there: the same
+    """Of how many seeds an arm came to the first round with the test loss that contribution had there: the same
     network. Runs of another processor have other bits after the first epochs."""
     found = {}
-    for name, results in EXPERIMENTS.items():
-        for arms in table.experiments(logs_of(*results)).values():
-            runs = {key_of(arm, some): {seed: log.rounds[0].before for seed, log in some.items() if log.rounds}
-                    for (arm, _), some in arms.items()}
-            plain = runs.get("contribution", {})
-            found.update({f"{name}/{key}/seeds with the same start": str(sum(
-                some[seed] == before for seed, before in plain.items() if seed in some))
-                for key, some in runs.items() if some})
+    for name, runs in every_run():
+        begun = {key: {seed: loss_at_first_round(log) for seed, log in some.items()} for key, some in runs.items()
+                 if key != "scratch"}
+        plain = begun.get("contribution", {})
+        found.update({f"{name}/{key}/seeds with the same start": str(sum(
+            some[seed] == loss for seed, loss in plain.items() if seed in some)) for key, some in begun.items()})
     return found
+
+
+def loss_at_first_round(log):
+    """The test loss before the first round, or where that would be."""
+    measures = log.rounds[0].before if log.rounds else log.epochs[log.header["initial_iterations"] - 1].measures
+    return measures["test loss"]
 
 
 def costs(name):

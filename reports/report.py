@@ -58,9 +58,9 @@ def removed(rows):
     return f"{rows['random']['neurons removed (%)']:.1f}\\,\\%"
 
 
-def significant(rows, control="random"):
-    """The arms whose difference to a control has p < 0.05 after Holm's correction for all of them."""
-    differences = {arm: row[f"minus {runlog.ARM_WORDS[control]}"] for arm, row in rows.items()}
+def significant(rows):
+    """The arms whose difference to random has p < 0.05 after Holm's correction for all of them."""
+    differences = {arm: row[f"minus {runlog.ARM_WORDS['random']}"] for arm, row in rows.items()}
     tests = {arm: versus.p for arm, versus in differences.items() if versus and versus.p is not None}
     return {arm for arm, p in findings.holm(tests).items() if p < 0.05}
 

@@ -65,6 +65,7 @@ def run_main(begun, text, streams, folder, arguments, conditions):
     os.chdir(folder)
     sys.argv = arguments
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup has it ignored
     if "file_limit" in conditions:
         streams[0] = os.devnull
         resource.setrlimit(resource.RLIMIT_FSIZE, (conditions["file_limit"], resource.RLIM_INFINITY))

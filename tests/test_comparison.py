@@ -168,6 +168,13 @@ def test_an_arm_of_a_list_may_have_spaces_around_and_in_its_name():
 
 # ---- seeds, side by side ----
 
+@pytest.mark.parametrize("count, threads", [(1, 4), (2, 2), (3, 1), (9, 1)])
+def test_jobs_share_the_threads(monkeypatch, count, threads):
+    monkeypatch.setattr(jobs, "THREADS", 4)
+    monkeypatch.setattr(torch, "set_num_threads", lambda number: None)
+    assert jobs.divide_threads(count, torch.device("cpu")) == threads
+
+
 SEEDS = ["--seeds", "2", "--compare", "scratch,random,contribution"]
 
 

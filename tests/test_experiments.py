@@ -5,12 +5,16 @@ import re
 import sys
 
 import pytest
+import torch
 from test_checkpoint import StopAt
 
 import checkpoint
+import data
+import models
 import runlog
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "reports"))
+import dead_neurons  # noqa: E402
 import experiments  # noqa: E402
 import findings  # noqa: E402
 import report  # noqa: E402
@@ -203,3 +207,21 @@ def test_the_report_quotes_numbers_and_sources_that_there_are():
                                                          read("reports", "generated", "numbers.tex")))
     cited = {key for keys in re.findall(r"\\cite[pt]?(?:\[[^]]*\])*{([^}]*)}", text) for key in keys.split(",")}
     assert 15 <= len(cited) <= 25 and cited <= set(re.findall(r"@\w+{(.*),", read("reports", "references.bib")))
+
+
+def test_neurons_that_no_training_image_activates_are_counted():
+    white_and_black = torch.tensor([255, 0], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 2, 2, 1)
+    split = data.Split(white_and_black, torch.tensor([0, 1]), "cpu", 0.5, 0.5)  # as 1 and -1
+    model = models.FeedForward(4, [3, 2], 10)
+    with torch.no_grad():
+        model.groups()[0].producer.weight.copy_(torch.tensor([[1.0] * 4, [-1.0] * 4, [0.0] * 4]))
+        model.groups()[1].producer.weight.copy_(torch.tensor([[-1.0, -1.0, 1.0], [-1.0, 1.0, 1.0]]))
+    assert dead_neurons.describe(model, data.Dataset(split, split, 10), False) == "never active: 1 of 3, 1 of 2"
+
+
+def test_a_saved_networks_neurons_are_counted_on_the_data_of_its_log(small, drive, capsys, monkeypatch):
+    assert drive("--dataset", "1", "--device", "cpu", "--pruning", "none", "--total-epochs", "1")[0] == 0
+    path = os.path.join("logs", "MNIST", "training_logwithoutPruning.pt")
+    monkeypatch.setattr(sys, "argv", ["dead_neurons.py", path])
+    dead_neurons.main()
+    assert re.fullmatch(rf"{path}: never active: \d+ of 50, \d+ of 30\n", capsys.readouterr().out)

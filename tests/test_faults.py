@@ -131,7 +131,7 @@ def wait_for_lock(folder, seconds=30):
 
 @pytest.mark.parametrize("name, program, tries", [
     ("SIGKILL", "driver.py", TRIES), ("SIGKILL", "vae.py", 2),
-    ("SIGINT", "driver.py", 5), ("SIGTERM", "driver.py", 5)])
+    ("SIGINT", "driver.py", 5), ("SIGTERM", "driver.py", 4), ("SIGHUP", "driver.py", 3)])
 def test_killed_at_random_moments(name, program, tries, place, undisturbed, count):
     random.seed(name)
     seconds = undisturbed(program)[1]

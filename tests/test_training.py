@@ -411,9 +411,27 @@ def test_auto_takes_bfloat16_where_it_pays(name, device, convolutions, flags, pi
     assert machine.pick_precision(name, torch.device(device), convolutions) == picked
 
 
-def test_bfloat16_is_refused_where_torch_has_none():
-    with pytest.raises(config.UserError, match="not on the device mps"):
-        machine.pick_precision("bfloat16", torch.device("mps"), True)
+@pytest.mark.parametrize("device", ["mps", "cuda"])
+def test_bfloat16_is_refused_where_torch_or_the_gpu_has_none(device, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (7, 5))
+    with pytest.raises(config.UserError, match=f"not on the device {device}"):
+        machine.pick_precision("bfloat16", torch.device(device), True)
+
+
+def test_on_the_processor_cuda_is_not_even_asked_for(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: pytest.fail("this starts CUDA"))
+    assert machine.pick_device("cpu") == torch.device("cpu") and os.environ["CUDA_VISIBLE_DEVICES"] == ""
+
+
+def test_a_gpu_for_which_torch_has_no_kernels_is_named(monkeypatch):
+    def ones(*sizes, device):
+        raise RuntimeError("CUDA error: no kernel image is available for execution on the device\nand more")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "ones", ones)
+    for name in ("cuda", "auto"):
+        with pytest.raises(config.UserError, match="^device cuda: CUDA error: no kernel image .*; take --device cpu$"):
+            machine.pick_device(name)
 
 
 def test_an_older_glibc_keeps_as_large_tensors_as_it_can(monkeypatch):

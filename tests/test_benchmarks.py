@@ -1,0 +1,49 @@
+"""What the benchmarks time: the programs' own networks and epochs; and the products that these are compared with."""
+import os
+import sys
+
+import pytest
+import torch
+from conftest import ROOT
+
+sys.path.append(os.path.join(ROOT, "benchmarks"))
+import growth  # noqa: E402
+import pruned  # noqa: E402
+import side_by_side  # noqa: E402
+
+import constants  # noqa: E402
+import driver  # noqa: E402
+import models  # noqa: E402
+import vae  # noqa: E402
+
+
+@pytest.mark.parametrize("program, dataset, shape", [(driver, "MNIST", (28, 28, 1)), (driver, "CIFAR10", (32, 32, 3)),
+                                                     (vae, "MNIST", (28, 28, 1))])
+def test_a_network_is_trained_and_pruned_as_the_program_does(program, dataset, shape):
+    prepared = pruned.prepare(program, shape, 150, "--dataset", dataset)
+    table = getattr(constants, f"{'vae_' if program is vae else ''}{dataset}")
+    model = prepared.run.model
+    assert models.widths(model) == table["hidden_widths"] and prepared.settings.batch_size == table["batch_size"]
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    pruned.epoch(prepared)()
+    assert all(not torch.equal(old, new) for old, new in zip(before, model.parameters()))
+    pruned.prune(prepared, [5] * len(table["hidden_widths"]))
+    assert models.widths(model) == [5] * len(table["hidden_widths"])
+    pruned.epoch(prepared)()
+
+
+def test_the_work_of_an_epoch_and_of_a_ranking_is_that_by_hand():
+    prepared = pruned.prepare(driver, (28, 28, 1), 20, "--dataset", "MNIST")
+    forward = [784 * 50, 50 * 30, 30 * 10]
+    back = [784 * 50, 2 * 50 * 30, 2 * 30 * 10]  # of the weights, and of what comes in where that is no image
+    c_avg = [2 * 50 * 30, 2 * 30 * 10]  # the sums over a layer's inputs, and the shares summed over the images
+    assert growth.products(prepared) == (sum(forward) + sum(back), sum(forward[:2]) + sum(c_avg))
+
+
+def test_two_functions_are_called_in_turn_after_one_call_to_warm_up(monkeypatch):
+    called, clock = [], iter(range(1000))
+    monkeypatch.setattr(side_by_side.time, "perf_counter", lambda: next(clock))
+    own, other = side_by_side.in_turn(lambda: called.append("own"), lambda: called.append("other"))
+    assert called == ["own", "other"] * (1 + side_by_side.REPEATS)
+    assert (own, other) == ((1,) * side_by_side.REPEATS,) * 2
+    assert side_by_side.medians([1, 2, 9], [4, 4, 9]) == (2, 4, 2)  # the median of 4 / 1, 4 / 2 and 9 / 9
