@@ -58,8 +58,9 @@ def epoch(prepared):
 
 
 def prune(prepared, widths):
-    """Leave only so many neurons in each hidden layer."""
-    models.remove(prepared.run.model.groups(), list(map(torch.arange, widths)), prepared.run.optimizer)
+    """Leave only so many neurons in each hidden layer; widths may go on for ever."""
+    groups = prepared.run.model.groups()
+    models.remove(groups, [torch.arange(width) for _, width in zip(groups, widths)], prepared.run.optimizer)
 
 
 def multiply_adds(prepared):

@@ -7,7 +7,6 @@ removal, and it does not know the optimizer, which is part of ours. About a minu
 """
 import copy
 import functools
-import gc
 import json
 import statistics
 import subprocess
@@ -85,7 +84,6 @@ def against_torch_pruning(inputs, widths, wanted):
     latest = {}  # side: (its copy of the network, the optimizer made before)
 
     def fresh(side, has_gradients):
-        gc.collect()  # torch-pruning's graphs hold the networks before in cycles
         latest[side] = copied, state = copy.deepcopy((network, optimizer))
         for parameter in copied.parameters() if has_gradients else []:
             parameter.grad = torch.rand_like(parameter)

@@ -1,4 +1,5 @@
 """What the benchmarks time: the programs' own networks and epochs; and the products that these are compared with."""
+import itertools
 import os
 import sys
 
@@ -27,7 +28,7 @@ def test_a_network_is_trained_and_pruned_as_the_program_does(program, dataset, s
     before = [parameter.detach().clone() for parameter in model.parameters()]
     pruned.epoch(prepared)()
     assert all(not torch.equal(old, new) for old, new in zip(before, model.parameters()))
-    pruned.prune(prepared, [5] * len(table["hidden_widths"]))
+    pruned.prune(prepared, itertools.repeat(5))
     assert models.widths(model) == [5] * len(table["hidden_widths"])
     pruned.epoch(prepared)()
 
