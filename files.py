@@ -126,7 +126,7 @@ def turn_in(folder):
 
 
 def flock(file, how):
-    """Lock a file, unless its file system has no locks: there two runs into one log are not noticed either."""
+    """Lock a file, unless its file system has no locks: there two runs into one log are not noticed."""
     try:
         fcntl.flock(file, how)
     except OSError as error:

@@ -16,7 +16,8 @@ from config import UserError
 def pick_device(name):
     """The torch device of this name; "auto" takes a GPU if there is one. Raises UserError for one that is not there."""
     if name == "cpu":
-        # --jobs forks, which no process can in which CUDA has started: to ask for it would, and Adam does.
+        # --jobs forks, which a process cannot in which CUDA has started: the question whether there is one starts it,
+        # and so does Adam.
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
         return torch.device(name)
     recent = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 5)  # before, mps restored no random state
