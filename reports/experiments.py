@@ -63,19 +63,20 @@ def experiments():
             yield classifier(f"sweep/{increment}/{dataset}", f"--dataset {dataset} {SCHEDULE} --increment {increment} "
                              f"--seeds 5 --compare {CRITERIA}", 370)
 
-    # Hours: README's three arms first, then the arms that a reader asks for next, then the others.
-    at_42_percent = f"{SCHEDULE} --increment 15 --seeds 3 --precision float32"
+    # Hours: the arms that a reader asks for first, then the others.
+    at_42_percent = f"{SCHEDULE} --increment 15 --seeds 3"
     for dataset in ("CIFAR10", "CIFAR100"):
         for kind, more in (("main", ""), ("published", PUBLISHED["CIFAR10"])):
-            for part, arms, seconds in (("", config.COMPARED, 2750), ("-controls", CONTROLS, 2300),
-                                        ("-others", OTHERS, 3600)):
-                yield classifier(f"{kind}{part}/{dataset}",
-                                 f"--dataset {dataset} {at_42_percent} --compare {','.join(arms)} {more}", seconds)
-    for precision in ("float32", "bfloat16"):
+            for part, arms, seconds in (("", config.COMPARED + CONTROLS, 4300), ("-others", OTHERS, 3300)):
+                yield classifier(f"{kind}{part}/{dataset}", f"--dataset {dataset} {at_42_percent} --precision bfloat16 "
+                                 f"--compare {','.join(arms)} {more}", seconds)
+    for precision, seconds in (("float32", 1200), ("bfloat16", 720)):
         yield classifier(f"precision/{precision}/CIFAR10", "--dataset CIFAR10 --seeds 5 --total-epochs 40 --pruning "
-                         f"none --precision {precision}", 600)
-    yield classifier("compensated/CIFAR10", f"--dataset CIFAR10 {at_42_percent} --compare contribution,random "
-                     "--compensate True", 1900)
+                         f"none --precision {precision}", seconds)
+    yield classifier("float32/CIFAR10", f"--dataset CIFAR10 {at_42_percent} --precision float32 --compare "
+                     f"{','.join(config.COMPARED)}", 4000)
+    yield classifier("compensated/CIFAR10", f"--dataset CIFAR10 {at_42_percent} --precision bfloat16 "
+                     "--compare contribution,random --compensate True", 1800)
     for dataset in ("FashionMNIST", "CIFAR10"):
         at_35_percent = f"--dataset {dataset} --total-epochs 30 --initial-iterations 6 --increment 6 --seeds 3 "
         at_35_percent += "--precision bfloat16"
