@@ -4,7 +4,7 @@ the memory of runs.
     python benchmarks/whole.py            MNIST in the dataset_folder of constants.py
     python benchmarks/whole.py FOLDER     MNIST in FOLDER
 
-Nothing is downloaded. The comparison runs once, as constants.py stands, and once with --jobs 2; a start is the median
+Nothing is downloaded. The comparison runs once, as constants.py stands, and once with --jobs 3; a start is the median
 of 5 fresh processes after one that warms the disk's cache. CIFAR-10's memory is that of an epoch, a round and an epoch
 on 50,000 random images. About 3 minutes on 2 cores.
 """
@@ -102,7 +102,7 @@ def rows():
     flags = ["--dataset", "1", "--device", "cpu", "--compare", "--dataset-folder", folder, "--log-folder"]
     with tempfile.TemporaryDirectory() as logs:
         peaks = []
-        for jobs in ("1", "2"):
+        for jobs in ("1", "3"):
             took, output = run(["-c", WITH_MEMORY, "driver.py", *flags, logs, "--jobs", jobs])
             peaks.append(float(output.split()[-1]) * 1024 / 1e6)
             yield side_by_side.Row(f"MNIST, comparison of three arms, the whole process, run once, --jobs {jobs}",

@@ -74,6 +74,7 @@ EXPERIMENTS = {
     **{f"sweep/{increment}/{name}": [f"sweep/{increment}/{name}"] for increment in experiments.INCREMENTS
        for name in SMALL},
     **{f"precision/{precision}": [f"precision/{precision}/CIFAR10"] for precision in ("float32", "bfloat16")},
+    "float32/CIFAR10": ["float32/CIFAR10"],
 }
 
 
@@ -95,6 +96,8 @@ def numbers():
                     found[f"{key}/p"] = probability(value.p)
     found.update({f"cost/{name}/{column}": text for name in ("MNIST", "CIFAR10", "FashionMNIST")
                   for column, text in costs(name).items()})
+    found.update({f"precision/bfloat16 - float32/{arm}, {epochs} epochs": cell(bfloat16_minus_float32(*sides))
+                  for arm, epochs, *sides in in_both_precisions()})
     return {**found, **versus(), **wins(), **spreads(), **starts()}
 
 
@@ -222,6 +225,18 @@ def loss_at_first_round(log):
     """The test loss before the first round, or where that would be."""
     measures = log.rounds[0].before if log.rounds else log.epochs[log.header["initial_iterations"] - 1].measures
     return measures["test loss"]
+
+
+def in_both_precisions():
+    """Yield (arm, epochs, {seed: log} in float32, {seed: log} in bfloat16) of CIFAR-10."""
+    for names in (("precision/float32/CIFAR10", "precision/bfloat16/CIFAR10"), ("float32/CIFAR10", "main/CIFAR10")):
+        float32, bfloat16 = (by_arm(logs_of(name)) for name in names)
+        for arm in (arm for arm in runlog.ARM_WORDS if arm in float32 and arm in bfloat16):
+            yield arm, next(iter(float32[arm].values())).header["total_epochs"], float32[arm], bfloat16[arm]
+
+
+def bfloat16_minus_float32(float32, bfloat16):
+    return table.difference(bfloat16, float32, table.at_the_end)
 
 
 def costs(name):

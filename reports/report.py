@@ -166,6 +166,14 @@ def last_three_table():
                    ["last epoch", "last three"] * len(controls), lines)
 
 
+def precision_table():
+    """Test accuracy at the end in both precisions, and the difference, paired by seed."""
+    lines = [[f"{SHORT_WORDS[arm]}, {epochs} epochs", str(len(sides[0])),
+              *(tex(table.estimate(list(map(table.at_the_end, runs.values())))) for runs in sides),
+              tex(findings.bfloat16_minus_float32(*sides))] for arm, epochs, *sides in findings.in_both_precisions()]
+    return tabular([], ["$n$", "float32", "bfloat16", "bfloat16 $-$ float32"], lines)
+
+
 def cost_table():
     """Seconds an epoch before the first round and after the last one, beside parameters and multiply-adds."""
     names = {"MNIST": "MNIST", "CIFAR10": "CIFAR-10", "FashionMNIST": "VAE, Fashion-MNIST"}
@@ -179,7 +187,7 @@ TABLES = {"main": lambda: arms_table("main", ["test accuracy", "lost in a round"
           "main_arms": lambda: arms_table("main", ["test accuracy", "minus random"]),
           "published_arms": lambda: arms_table("published"), "published": published_table,
           "compensation": compensation_table, "ways": ways_table, "last_three": last_three_table, "vae": vae_table,
-          "cost": cost_table,
+          "cost": cost_table, "precision": precision_table,
           **{f"sweep_{dataset}": (lambda dataset=dataset: sweep_table(dataset)) for dataset in SMALL}}
 
 
