@@ -24,9 +24,10 @@ class FeedForward(nn.Module):
 
     def forward(self, x):
         x = x.flatten(1)
-        for layer in self.layers[:-1]:
+        *hidden, last = self.layers
+        for layer in hidden:
             x = layer(x).relu()
-        return self.layers[-1](x)
+        return last(x)
 
     def groups(self):
         return chain(self.layers)
@@ -97,9 +98,10 @@ class VAE(nn.Module):
 
     def decode(self, x):
         """Latents (B, latent) -> logits of the pixels, (B, *image_shape)."""
-        for layer in self.decoder[:-1]:
+        *hidden, last = self.decoder
+        for layer in hidden:
             x = layer(x).relu()
-        x = self.decoder[-1](x).unflatten(1, self.inner_shape)
+        x = last(x).unflatten(1, self.inner_shape)
         for deconvolution in self.deconvolutions:
             x = deconvolution(x.relu())
         return x
