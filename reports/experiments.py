@@ -31,7 +31,7 @@ import vae  # noqa: E402
 WORK, RESULTS = os.path.join("logs", "experiments"), os.path.join("reports", "results")
 JOBS = ["--device", "cpu", "--jobs", str(jobs.THREADS)]
 
-# seconds: what it took on 2 cores of an AMD EPYC (AVX-512, bfloat16), roughly: the bar's unit, not a result.
+# seconds: what it took on 2 cores with AVX-512 and bfloat16, roughly: the bar's unit, not a result.
 Experiment = namedtuple("Experiment", "name program flags seconds")
 
 SCHEDULE = "--total-epochs 100 --initial-iterations 30"

@@ -216,8 +216,9 @@ def starts():
         begun = {key: {seed: loss_at_first_round(log) for seed, log in some.items()} for key, some in runs.items()
                  if key != "scratch"}
         plain = begun.get("contribution", {})
-        found.update({f"{name}/{key}/seeds with the same start": str(sum(
-            some[seed] == loss for seed, loss in plain.items() if seed in some)) for key, some in begun.items()})
+        same = {key: sum(some.get(seed) == loss for seed, loss in plain.items())
+                for key, some in begun.items() if plain}
+        found.update({f"{name}/{key}/seeds with the same start": str(count) for key, count in same.items()})
     return found
 
 
@@ -237,6 +238,13 @@ def in_both_precisions():
 
 def bfloat16_minus_float32(float32, bfloat16):
     return table.difference(bfloat16, float32, table.at_the_end)
+
+
+def why_missing(name):
+    """What stands in the place of contribution's results that there are not: how many of its runs diverged."""
+    runs = by_arm(logs_of(f"diverged/{name}")).get("contribution", {})
+    diverged = sum(not log.summary for log in runs.values())
+    return f"{diverged} of {len(runs)} diverged" if diverged else "not run"
 
 
 def costs(name):

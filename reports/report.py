@@ -92,9 +92,12 @@ def published_table():
     for dataset, (percent, accuracy) in published.items():
         cells = [runlog.words(dataset), f"{accuracy:.2f} @ {percent}\\,\\%"]
         for kind in ("published", "main"):
-            row = rows_of(f"{kind}*/{dataset}")["contribution"] if logs_of(f"{kind}/{dataset}") else None
-            cells += ["not run", "", ""] if row is None else [
-                f"{row['neurons removed (%)']:.1f}\\,\\%", tex(row["training accuracy"]), tex(row["test accuracy"])]
+            if logs_of(f"{kind}/{dataset}"):
+                row = rows_of(f"{kind}*/{dataset}")["contribution"]
+                cells += [f"{row['neurons removed (%)']:.1f}\\,\\%", tex(row["training accuracy"]),
+                          tex(row["test accuracy"])]
+            else:
+                cells += [findings.why_missing(f"{kind}/{dataset}"), "", ""]
         lines.append(cells)
     return tabular([("published", 1), ("published hyperparameters", 3), ("our hyperparameters", 3)],
                    ["training", *["removed", "training", "test"] * 2], lines)

@@ -192,12 +192,14 @@ def test_the_arms_of_every_committed_experiment_share_their_start():
 
 
 def test_of_the_published_rate_on_cifar10_the_results_hold_what_the_report_says():
-    arms = findings.by_arm(findings.logs_of("diverged/CIFAR10"))
+    arms = findings.by_arm(findings.logs_of("diverged/published/CIFAR10"))
     broken = arms["contribution"].pop(32)
     assert len(broken.epochs) == 36 and broken.batches[-1].epoch == 37 and not broken.summary
     assert [entry.epoch for entry in broken.rounds] == [30]
     ahead = findings.table.paired(arms["contribution"], arms["random"], findings.table.at_the_end)
     assert len(ahead) == 2 and min(ahead) < 0 < max(ahead)
+    assert findings.why_missing("published/CIFAR10") == "1 of 3 diverged"
+    assert findings.why_missing("published/CIFAR100") == "not run"
 
 
 def test_the_report_quotes_numbers_and_sources_that_there_are():
