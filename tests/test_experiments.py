@@ -211,6 +211,13 @@ def test_the_report_quotes_numbers_and_sources_that_there_are():
     assert 15 <= len(cited) <= 25 and cited <= set(re.findall(r"@\w+{(.*),", read("reports", "references.bib")))
 
 
+def test_readme_says_of_the_precisions_what_the_results_do():
+    readme, numbers = " ".join(read("README.md").split()), read("reports", "generated", "numbers.tex")
+    for key in ("bfloat16/none/test accuracy", "float32/none/test accuracy", "bfloat16 - float32/none, 40 epochs"):
+        value = re.search(re.escape(f"val:precision/{key}\\endcsname{{\\ensuremath{{") + "(.*)}}", numbers).group(1)
+        assert value.replace("\\pm", "±") in readme
+
+
 def test_neurons_that_no_training_image_activates_are_counted():
     white_and_black = torch.tensor([255, 0], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 2, 2, 1)
     split = data.Split(white_and_black, torch.tensor([0, 1]), "cpu", 0.5, 0.5)  # as 1 and -1
