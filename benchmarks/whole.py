@@ -6,7 +6,7 @@ the memory of runs.
 
 Nothing is downloaded. The comparison runs once, as constants.py stands, and once with --jobs 3; a start is the median
 of 5 fresh processes after one that warms the disk's cache. CIFAR-10's memory is that of an epoch, a round and an epoch
-on 50,000 random images. About 3 minutes on 2 cores.
+on 50,000 random images. Four to five minutes on 2 cores.
 """
 import json
 import os
