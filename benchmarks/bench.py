@@ -1,9 +1,10 @@
-"""Run all the benchmarks and write their table to README.md, between its two lines `<!-- bench -->`: `make bench`.
+"""Run all the benchmarks and write their rows to README.md, between its two lines `<!-- bench -->`: `make bench`.
 
     python benchmarks/bench.py            MNIST in the dataset_folder of constants.py
     python benchmarks/bench.py FOLDER     MNIST in FOLDER
 
-On an otherwise idle machine. What is not there (MNIST, torch-pruning) is said in its row.
+On an otherwise idle machine. What is not there (MNIST, torch-pruning) is said in its row. README folds away the rows
+that have no bound.
 """
 import os
 import sys
@@ -30,10 +31,20 @@ def rows():
         yield from part.rows()
 
 
+def two_tables(rows):
+    """The rows that have a bound, and the others in a block that a reader of README unfolds."""
+    bounded, others = ([row for row in rows if bool(row.wanted) is has] for has in (True, False))
+    return "\n\n".join([
+        side_by_side.setting(), side_by_side.table(bounded),
+        "<details><summary>Rows without a bound: limits, parts, the cost of pruned networks, growth</summary>",
+        side_by_side.table(others), "</details>"])
+
+
 def main():
     if not sys.platform.startswith("linux"):
         sys.exit("bench.py: its rows of memory are read from Linux's /proc; the other scripts here run alone")
-    text = side_by_side.measured(rows)
+    side_by_side.run_as_programs_do()
+    text = two_tables(list(rows()))
     print(text)
     with open(README, encoding="utf-8") as file:
         readme = table.with_part(file.read(), "bench", text)

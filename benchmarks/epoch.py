@@ -124,8 +124,8 @@ def rows():
                 yield side_by_side.compared(f"{what} {precision}, against the recipe of every tutorial", times, recipe,
                                             ">= 30")
             yield side_by_side.compared(f"{what} float32, against the bare matrix products", own[0], products, ">= 0.4")
-            yield side_by_side.compared("their limit: the bare matrix products of that net against the recipe",
-                                        products, recipe, "")
+            yield side_by_side.compared(f"limit: the bare matrix products of a {what} against the recipe of every "
+                                        "tutorial", products, recipe, "")
     images, labels = random_images(10000, (32, 32, 3))
     own, table = our_epochs(images.shape[1:], len(images), "--dataset", "CIFAR10")
     *own, recipe = side_by_side.in_turn(*own, tutorial_epoch(ColourImages(images, labels), (3, 32, 32), table))

@@ -71,12 +71,6 @@ def table(rows):
     return as_markdown(["what", "this suite", "in comparison with", "ratio", "wanted"], lines)
 
 
-def measured(rows):
-    """The table of all rows, measured as the programs run."""
-    run_as_programs_do()
-    return f"{setting()}\n\n{table(rows())}"
-
-
 def run_as_programs_do():
     """Set what they set in torch and the C library."""
     machine.keep_freed_memory()
@@ -84,4 +78,5 @@ def run_as_programs_do():
 
 
 def main(rows):
-    print(measured(rows))
+    run_as_programs_do()
+    print(f"{setting()}\n\n{table(rows())}")

@@ -115,7 +115,8 @@ def rows():
     yield side_by_side.Row("MNIST, start-up, from the command to the end of the first batch",
                            side_by_side.duration(whole), "", "", "< 4 s")
     for step, took in medians.items():
-        yield side_by_side.Row(f"of it: {step}", f"{side_by_side.duration(took)} ({took / whole:.1%})", "", "", "")
+        yield side_by_side.Row(f"of the start-up: {step}", f"{side_by_side.duration(took)} ({took / whole:.1%})",
+                               "", "", "")
     yield side_by_side.Row(END, side_by_side.duration(end), "", "", "")
     peak = float(run([os.path.abspath(__file__), "memory"])[1])
     yield side_by_side.Row("CIFAR-10, most memory of a run", f"{peak:.0f} MB", "", "", "< 1500 MB")

@@ -8,6 +8,7 @@ import torch
 from conftest import ROOT
 
 sys.path.append(os.path.join(ROOT, "benchmarks"))
+import bench  # noqa: E402
 import growth  # noqa: E402
 import pruned  # noqa: E402
 import side_by_side  # noqa: E402
@@ -48,3 +49,11 @@ def test_two_functions_are_called_in_turn_after_one_call_to_warm_up(monkeypatch)
     assert called == ["own", "other"] * (1 + side_by_side.REPEATS)
     assert (own, other) == ((1,) * side_by_side.REPEATS,) * 2
     assert side_by_side.medians([1, 2, 9], [4, 4, 9]) == (2, 4, 2)  # the median of 4 / 1, 4 / 2 and 9 / 9
+
+
+def test_a_reader_sees_the_rows_that_have_a_bound_and_may_unfold_the_others():
+    bounds = ["", "< 1", "", "> 2"]
+    rows = [side_by_side.Row(f"row {number}", "", "", "", wanted) for number, wanted in enumerate(bounds)]
+    seen, folded = bench.two_tables(rows).split("<details>")
+    assert [number for number in range(4) if f"| row {number} |" in seen] == [1, 3]
+    assert [number for number in range(4) if f"| row {number} |" in folded] == [0, 2]
