@@ -1,13 +1,18 @@
 """constants.py, the flags and the menu: what is legal is taken, everything else is one clear line."""
 import ast
 import builtins
+import glob
 import importlib
 import io
 import os
+import runpy
+import shutil
+import subprocess
 import sys
 import types
 
 import pytest
+from conftest import ROOT
 
 import comparison
 import config
@@ -313,6 +318,27 @@ def test_a_switch_that_is_not_true_or_false_is_refused(monkeypatch, drive, value
         monkeypatch.setattr(ranking, "contribBasedPruning", value)
     status, _, err = drive("--dataset", "0")
     assert (status, err) == (2, f"driver.py: ranking.py: contribBasedPruning is {words}; legal: True or False\n")
+
+
+@pytest.mark.parametrize("mistake, words", [("contribBasedPruning = true", "name 'true' is not defined"),
+                                            ("contribBasedPruning = True)", "unmatched ')'")])
+def test_a_typing_error_in_ranking_is_one_line(tmp_path, mistake, words):
+    for path in glob.glob(os.path.join(ROOT, "*.py")):
+        shutil.copy(path, str(tmp_path))
+    (tmp_path / "ranking.py").write_text("import torch\n" + mistake + "\n")
+    process = subprocess.run([sys.executable, "driver.py", "--dataset", "0"], cwd=str(tmp_path), capture_output=True,
+                             text=True)
+    assert (process.returncode, process.stdout) == (2, "")
+    assert process.stderr == f"driver.py: ranking.py, line 2: {words}\n"
+
+
+def test_what_a_criterion_raises_while_it_ranks_is_shown_by_python(tmp_path, capsys):
+    (tmp_path / "ranking.py").write_text("def fails():\n    return nothing\n")
+    rank = runpy.run_path(str(tmp_path / "ranking.py"))["fails"]
+    with pytest.raises(NameError) as caught:
+        rank()
+    config.report_uncaught(caught.type, caught.value, caught.tb)
+    assert "Traceback" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
