@@ -103,7 +103,8 @@ def title(logs):
 
 def seeds_of(logs):
     """seed 30; seeds 7, 30; seeds 30 to 39."""
-    seeds = list(dict.fromkeys(log.header.get("seed", "not recorded") for log in logs))
+    seeds = [log.header.get("seed", "not recorded") for log in logs]
+    seeds = list(dict.fromkeys(seed if type(seed) is int else str(seed) for seed in seeds))
     numbers = sorted(seed for seed in seeds if type(seed) is int)
     if len(numbers) == len(seeds) > 3 and numbers == list(range(numbers[0], numbers[0] + len(numbers))):
         return f"seeds {numbers[0]} to {numbers[-1]}"

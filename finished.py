@@ -24,15 +24,22 @@ def by_dataset(logs):
     return found
 
 
-def arms_of(logs):
-    """Of runs of any experiments [(words, style, [{seed: RunLog} of every experiment that has it])]."""
+def arms_of(some, logs):
+    """Of some runs [(words, style, [{seed: RunLog} of every experiment that has it])]; logs: all runs of the figure, in
+    whose panels an arm looks the same."""
+    found, everywhere = runs_of_arms(some), runs_of_arms(logs)
+    keys = sorted(everywhere, key=table.place)
+    named = name_arms([(arm, next(iter(everywhere[arm, words][0].values()))) for arm, words in keys])
+    return [(*name, found[key]) for key, name in zip(keys, named) if key in found]
+
+
+def runs_of_arms(logs):
+    """{(arm, what it is called): [{seed: RunLog} of every experiment that has it]}."""
     found = {}
     for arms in table.experiments(logs).values():
         for key, runs in arms.items():
             found.setdefault(key, []).append(runs)
-    keys = sorted(found, key=table.place)
-    named = name_arms([(arm, next(iter(found[arm, words][0].values()))) for arm, words in keys])
-    return [(words, style, found[key]) for key, (words, style) in zip(keys, named)]
+    return found
 
 
 def panels_of(logs, rows=1, height=3.2, **options):
@@ -74,9 +81,9 @@ def plot_means(axes, places, values, style, **more):
     means, halves = list(map(table.mean, values)), list(map(table.half_width, values))
     axes.plot(places, means, **{**style, **FINE, **more})
     if len(means) > 1:
-        fill(axes, places, means, halves, style["color"])
+        fill(axes, places, means, [half or 0 for half in halves], style["color"])
     else:
-        axes.errorbar(places, means, halves, fmt="none", ecolor=style["color"], capsize=3)
+        axes.errorbar(places, means, halves[0], fmt="none", ecolor=style["color"], capsize=3)
 
 
 def need_rounds(logs):
@@ -108,7 +115,7 @@ def draw_removed(logs):
     panels, handles, counts, squeezed = panels_of(logs), [], [], []
     for some, (axes,) in panels:
         main, means = table.measures_of(some[0])[0], []
-        for words, style, experiments in arms_of(some):
+        for words, style, experiments in arms_of(some, logs):
             points = sorted((table.mean([table.percent_removed(log) for log in runs.values()]),
                              [log.summary[main] for log in runs.values()]) for runs in experiments)
             plot_means(axes, *zip(*points), style)
@@ -129,7 +136,7 @@ def draw_rounds(logs):
     panels, handles, counts = panels_of(logs), [], []
     for some, (axes,) in panels:
         main = table.measures_of(some[0])[0]
-        for words, style, (runs,) in arms_of([log for log in some if log.rounds]):
+        for words, style, (runs,) in arms_of([log for log in some if log.rounds], logs):
             rounds = list(zip(*(log.rounds for log in runs.values())))
             first = rounds[0][0].before["neurons"]
             places = [100 * (1 - entries[0].after["neurons"] / first) for entries in rounds]
@@ -148,7 +155,7 @@ def draw_rounds(logs):
 def draw_variants(logs):
     """What a round costs, and test accuracy or loss at the end, an arm or a way of ranking a row."""
     def values(some, value):
-        return [(words, style, list(map(value, runs.values()))) for words, style, (runs,) in arms_of(some)]
+        return [(words, style, list(map(value, runs.values()))) for words, style, (runs,) in arms_of(some, logs)]
     for _, end, main in draw_rows(logs, "variants", values):
         bound(end, main, "x")
 
@@ -158,7 +165,7 @@ def draw_differences(logs):
     usual = runlog.ARM_WORDS["contribution"]
 
     def differences(some, value):
-        arms = arms_of(some)
+        arms = arms_of(some, logs)
         control = next((runs for words, _, (runs,) in arms if words == usual), {})
         rows = [(words, style, table.paired(runs, control, value)) for words, style, (runs,) in arms
                 if runs is not control]
@@ -180,7 +187,7 @@ def draw_rows(logs, kind, values, minus=""):
     """
     need_rounds(logs)
     need_likeness(logs, kind)
-    heights = [sum(0.1 + 0.13 * len(label_lines(words)) for words, _, _ in arms_of(some))
+    heights = [sum(0.1 + 0.13 * len(label_lines(words)) for words, _, _ in arms_of(some, logs))
                for some in by_dataset(logs).values()]
     panels, drawn = panels_of(logs, 2, 0.9 + max(heights)), []
     for some, (lost, end) in panels:
@@ -190,7 +197,8 @@ def draw_rows(logs, kind, values, minus=""):
         lost.set_xlabel(f"{label_of(some[0])} {'lost' if 'accuracy' in main else 'added'} in a round{minus}")
         end.set_xlabel(f"{label_of(some[0])} at the end{minus}")
         drawn.append((lost, end, main))
-    lost.figure.supxlabel("means over seeds, with their 95 % t-intervals", fontsize="small")
+    if any(len(runs) > 1 for experiments in runs_of_arms(logs).values() for runs in experiments):
+        lost.figure.supxlabel("means over seeds, with their 95 % t-intervals", fontsize="small")
     for row in zip(*(axes for _, axes in panels)):
         labels = [[label.get_text() for label in axes.get_yticklabels()] for axes in row]
         for axes, own in zip(row[1:], labels[1:]):
@@ -217,7 +225,7 @@ def draw_seconds(logs):
     """The seconds that an epoch takes along the run, the median over the seeds, an arm a line."""
     panels, handles = panels_of(logs), []
     for some, (axes,) in panels:
-        for words, style, experiments in arms_of(some):
+        for words, style, experiments in arms_of(some, logs):
             for runs in experiments:
                 epochs = list(zip(*(log.epochs for log in runs.values())))
                 times = [float(np.median([entry.measures["time"] for entry in entries])) for entries in epochs]

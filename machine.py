@@ -126,6 +126,10 @@ def commit():
     try:
         head = git("rev-parse", "--short=12", "HEAD")
         changed = git("diff", "--quiet", "HEAD", "--", "*.py").returncode
+        # Not of a repository that this code merely lies in.
+        foreign = git("ls-files", "--error-unmatch", os.path.basename(__file__)).returncode
     except OSError:
         return "unknown"
-    return (head.stdout.decode().strip() + (" with changes" if changed else "")) if head.returncode == 0 else "unknown"
+    if head.returncode or foreign:
+        return "unknown"
+    return head.stdout.decode().strip() + (" with changes" if changed else "")

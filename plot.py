@@ -219,7 +219,7 @@ def curves(log):
     Of a VAE the test set alone is drawn, where the log has it: three measures of three arms are enough for a figure.
     """
     epochs, restarts = runlog.clock(log.batches)
-    rounds = [entry.epoch for entry in log.rounds] + restarts
+    rounds = [entry.epoch for entry in log.rounds] + (restarts if arm_of(log) not in ("none", "scratch") else [])
     last = max(epochs + rounds + [entry.epoch for entry in log.epochs])
     test = "held-out" if log.header.get("holdout") else "test"
     measures = {}

@@ -56,7 +56,7 @@ def rehearse(config, seeds, task):
         raise UserError(f"{config.log_folder}: the run needs about {megabytes(needed)}, the disk has "
                         f"{megabytes(free)}; free some or give another log_folder")
     initial = seeds[0].initial_widths(first)
-    widths = [initial, training.final_widths(config) if rounds else initial]
+    widths = [initial, training.final_widths(config) if rounds or "scratch" in arms else initial]
     at_once = min(config.jobs, jobs.THREADS, len(paths))
     together = min(config.initial_iterations, config.total_epochs) * epoch_time * bool(seeds[0].together)  # of a seed
     alone = (seconds - len(seeds) * together) / len(paths)

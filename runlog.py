@@ -212,7 +212,7 @@ def clock(batches):
     epochs, restarts, offset = [], [], 0
     for last, this in zip([None] + batches[:-1], batches):
         if last and this[:2] <= last[:2]:
-            offset += last.epoch
-            restarts.append(offset)
+            restarts.append(epochs[-1])
+            offset += last.epoch + (batches[0].epoch == 0)  # some count from 0
         epochs.append(offset + this.epoch)
     return epochs, restarts

@@ -65,6 +65,7 @@ def lacks(log):
     return ([name for name, kind in HEADER.items() if not isinstance(log.header.get(name), kind)]
             + [name for name, kind in ADDED.items() if not isinstance(log.header.get(name, kind()), kind)]
             + [name for name in ["neurons", "parameters", *measures, "time"] if not is_number(log.summary.get(name))]
+            + [name for name in ["multiply-adds"] if not is_number(log.summary.get(name, 0))]
             + [name for entry in log.rounds for side in (entry.before, entry.after) for name in (measures[0], "neurons")
                if not is_number(side.get(name))]
             + ["time" for entry in log.epochs if not is_number(entry.measures.get("time"))])
@@ -140,10 +141,10 @@ def estimate(values):
 
 
 def half_width(values):
-    """Half the width of the 95 % t-interval of a list's mean, 0 for a single value, without scipy."""
+    """Half the width of the 95 % t-interval of a list's mean, None of a single value, without scipy."""
     freedom, middle = len(values) - 1, mean(values)
     if not freedom:
-        return 0.0
+        return None
     t = T[freedom - 1] if freedom <= len(T) else 1.96 + 2.46 / freedom  # to three digits
     return t * (sum((value - middle) * (value - middle) for value in values) / freedom / len(values)) ** 0.5
 
@@ -228,13 +229,15 @@ def rows(arms):
 def title(settings, others):
     """What an experiment is, with what it differs in from others on its data set."""
     own = dict(settings)
-    differing = [f"{name} {value}" for name, value in settings
-                 if name not in HEADER and any(dict(other).get(name, value) != value for other in others
-                                               if dict(other)["dataset"] == own["dataset"])]
+    alike = [other for other in map(dict, others) if other["dataset"] == own["dataset"]]
+    said = ("dataset", "total_epochs", "initial_iterations", "increment", "prune_percent")
+    further = [f"{name} {own.get(name, 'not recorded')}" for name in differing(alike) if name not in said]
     program = "vae.py" if "latent" in own else "driver.py"
-    return "; ".join([f"{own['dataset'][1:-1]}, {program}, {own['total_epochs']} epochs; after epoch "
-                      f"{own['initial_iterations']} and every {own['increment']} epochs a round of "
-                      f"{own['prune_percent']} %", *differing])
+    rounds = (f"after epoch {own['initial_iterations']} and every {own['increment']} epochs a round of "
+              f"{own['prune_percent']} %")
+    if int(own["initial_iterations"]) >= int(own["total_epochs"]):
+        rounds = "no round"
+    return "; ".join([f"{own['dataset'][1:-1]}, {program}, {own['total_epochs']} epochs", rounds, *further])
 
 
 # ---- as text ----
@@ -252,7 +255,7 @@ def tables(logs):
 def markdown(tables):
     lines = []
     for heading, columns, listed in tables:
-        cells = [[cell_text(row[name]) for name in columns] for row in listed]
+        cells = [[cell_text(row[name], row["n"]) for name in columns] for row in listed]
         lines += [heading, "", as_markdown(columns, cells), ""]
     return "\n".join(lines)
 
@@ -276,7 +279,7 @@ def latex(tables):
     for heading, columns, listed in tables:
         lines += [f"% {heading}", f"\\begin{{tabular}}{{l{'r' * (len(columns) - 1)}}}", "\\toprule",
                   " & ".join(map(escape, columns)) + r" \\", "\\midrule"]
-        lines += [" & ".join(escape(cell_text(row[name])) for name in columns) + r" \\" for row in listed]
+        lines += [" & ".join(escape(cell_text(row[name], row["n"])) for name in columns) + r" \\" for row in listed]
         lines += ["\\bottomrule", "\\end{tabular}", ""]
     return "\n".join(lines)
 
@@ -305,16 +308,20 @@ def parts(name, value):
     return [(name, value.mean), *((f"{name}, {part}", getattr(value, part)) for part in further)]
 
 
-def cell_text(value):
-    """95.92, 95.92 ± 0.31 or 0.31 ± 0.20 (p = 0.012, Wilcoxon 0.02)."""
+def cell_text(value, seeds=None):
+    """95.92, 95.92 ± 0.31 or 0.31 ± 0.20 (p = 0.012, Wilcoxon 0.02); (n = 3, p = 0.012) where a difference is of other
+    than so many seeds."""
     if value is None or isinstance(value, (int, str)):
         return "" if value is None else str(value)
     if isinstance(value, float):
         return f"{value:.1f}"
     text = two_places(value.mean) + (f" ± {value.half:.2f}" if value.half is not None else "")
-    found = {"p = ": value.p, "Wilcoxon ": value.wilcoxon} if isinstance(value, Difference) else {}
-    tests = [f"{name}{p:.2g}" for name, p in found.items() if p is not None]
-    return f"{text} ({', '.join(tests)})" if tests else text
+    found = []
+    if isinstance(value, Difference):
+        found = [("n = ", value.n if seeds not in (None, value.n) else None), ("p = ", value.p),
+                 ("Wilcoxon ", value.wilcoxon)]
+    notes = [f"{name}{number:.2g}" for name, number in found if number is not None]
+    return f"{text} ({', '.join(notes)})" if notes else text
 
 
 def two_places(number):

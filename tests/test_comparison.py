@@ -294,6 +294,11 @@ def test_a_dry_run_from_scratch_has_the_small_networks_widths(small, drive):
     assert told(out)["widths"] == "8-4 => 8-4" and "out_features=8" in out
 
 
+def test_a_dry_run_says_the_widths_that_only_the_network_from_scratch_has(small, drive):
+    _, out, _ = drive(*TINY["driver.py"][:-1], "--compare", "none,scratch", "--dry-run")
+    assert told(out)["widths"] == "10-6 => 8-4"
+
+
 def test_more_seeds_than_there_are_are_refused(small, drive):
     status, _, err = drive(*TINY["driver.py"], "--seed", str(2 ** 32 - 1), "--seeds", "2")
     assert status == 2 and "legal: up to 4294967295" in err

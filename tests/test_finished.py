@@ -73,6 +73,28 @@ def test_every_arm_has_a_line_through_its_accuracies_at_the_parts_removed():
     assert axes.get_ylabel() == "test accuracy (%) at the end"
 
 
+@pytest.mark.parametrize("kind", list(finished.KINDS))
+def test_an_arm_looks_the_same_in_the_panels_of_all_data_sets(kind):
+    # On Fashion-MNIST alone the compensated arm would be the first to take a spare colour.
+    logs = [*runs("contribution", "random"), *runs("contribution", ranking_images=5),
+            *runs("contribution", compensate=True)]
+    logs += [log(**{**some.header, "arm": some.header["pruning"], "dataset": "FashionMNIST"}) for some in logs
+             if "ranking_images" not in some.header]
+    axes, _ = drawn(kind, logs)
+    mnist, fashion = ({(line.get_color(), line.get_marker()) for line in panel.lines if line.get_marker() in "sDv^P"}
+                      for panel in axes[:2])
+    assert fashion < mnist and mnist - fashion == {(figures.SPARE_COLOURS[0], figures.SPARE_MARKERS[0])}
+
+
+def test_one_seed_has_no_interval():
+    (lost, end), _ = drawn("variants", [*runs("contribution"), *runs("random", seeds=[1])])
+    assert all(len(panel.collections) == 1 for panel in (lost, end)) and lost.figure.get_supxlabel()
+    (lost, end), _ = drawn("variants", runs("contribution", "random", seeds=[1]))
+    assert not (lost.collections or end.collections or lost.figure.get_supxlabel())
+    (axes,), words = drawn("removed", runs("contribution", "random", seeds=[1]))
+    assert not axes.collections and BAND not in words
+
+
 def test_a_collapse_takes_no_more_than_a_third_of_the_height(monkeypatch):
     monkeypatch.setitem(ARMS, "random", 80.0)
     (axes,), words = drawn("removed", runs(*ARMS))

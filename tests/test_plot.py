@@ -142,6 +142,7 @@ def test_without_rounds_the_neurons_are_those_of_the_header(curves):
 
 def test_epochs_that_restart_count_on_and_a_restart_is_a_round(curves):
     assert curves(HISTORIC) == ({"accuracy": {"training": [(1, 15.0), (2, 30.0), (3, 50.0)]}}, {}, [], [2])
+    assert curves("# pruning = 'none'\n" + HISTORIC).rounds == []  # there it is the program that began anew
 
 
 def test_killed_run_is_drawn_up_to_its_end_and_an_epoch_may_lack_lines(curves):
@@ -166,6 +167,11 @@ def test_of_a_vae_the_test_loss_and_its_parts_are_drawn(curves):
 
 
 # ---- the figure ----
+
+def test_a_seed_that_is_no_number_is_shown_as_it_stands(figure):
+    axes, _ = figure(log="# seed = [30]\n" + HISTORIC)
+    assert "seed [30]" in axes[0].figure.get_suptitle()
+
 
 def legend_of(axes):
     return [text.get_text().strip() for text in axes[0].get_legend().get_texts() if text.get_text().strip()]

@@ -211,6 +211,7 @@ def test_lines_of_other_programs_are_passed_over(parse):
     ([1, 1, 2, 2, 1, 1, 2, 1], [1, 1, 2, 2, 3, 3, 4, 5], [2, 4]),
     ([1, 1, 1, 1], [1, 1, 2, 2], [1]),
     ([2, 2, 3, 2], [2, 2, 3, 5], [3]),
+    ([0, 1, 2, 0, 1, 0], [0, 1, 2, 3, 4, 5], [2, 4]),
 ])
 def test_epochs_that_restart_count_on(parse, epochs, wanted, restarts):
     # Two batch lines an epoch, at batches 0 and 10, but where an epoch is cut after its first.

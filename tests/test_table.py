@@ -192,7 +192,7 @@ def test_the_quantiles_of_the_figures_are_those_of_scipy():
 def test_a_difference_takes_the_seeds_that_both_arms_have(write, run):
     pytest.importorskip("scipy")
     _, (table,), _ = run(*write({"contribution": (90.0, 92.0, 94.0), "random": (89.0,)}))
-    assert table[0]["n"] == "3" and table[0][RANDOM] == "1.00"
+    assert table[0]["n"] == "3" and table[0][RANDOM] == "1.00 (n = 1)"
 
 
 def test_runs_of_other_settings_have_a_table_of_their_own(write, run):
@@ -211,6 +211,20 @@ def test_runs_of_other_settings_have_a_table_of_their_own(write, run):
         f"momentum {momentum}" for momentum, holdout in ((0.5, 0), (0.9, 5))]
 
 
+def test_the_title_says_in_what_experiments_differ_that_lack_it_or_have_no_round(write, run):
+    folders = write({"none": (95.0,)})
+    for name, header in (("a", {"hidden_widths": [6, 4, 2]}), ("b", {"initial_iterations": 3})):
+        folders.append(os.path.join(os.path.dirname(folders[0]), name + ".txt"))
+        with open(folders[-1], "w") as file:
+            file.write(log_text("none", 1, 80.0, **{"precision": "float32", **header}))
+    run(*folders)
+    rounds = "after epoch 1 and every 2 epochs a round of 10.0 %"
+    assert run.titles == [
+        f"MNIST, driver.py, 3 epochs; {rounds}; hidden_widths [6, 4]; precision not recorded",
+        f"MNIST, driver.py, 3 epochs; {rounds}; hidden_widths [6, 4, 2]; precision 'float32'",
+        "MNIST, driver.py, 3 epochs; no round; hidden_widths [6, 4]; precision 'float32'"]
+
+
 def test_of_two_logs_of_one_arm_and_seed_the_second_is_named_and_left_out(write, run, tmp_path):
     folders = write({"none": (95.0,)})
     (tmp_path / "log.txt").write_text(log_text("none", 1, 80.0))
@@ -222,7 +236,7 @@ def test_of_two_logs_of_one_arm_and_seed_the_second_is_named_and_left_out(write,
 @pytest.mark.parametrize("edit, missing", [
     (("= 3\n# initial", "= 'six'\n# initial"), "total_epochs"), (("= 2\n# hidden", "= 'x'\n# hidden"), "seed"),
     (("'MNIST'", "3"), "dataset"), (("# hidden_widths", "# hidden"), "hidden_widths"),
-    (("parameters 99", "parameters nan"), "parameters"),
+    (("parameters 99", "parameters nan"), "parameters"), (("multiply-adds 77", "multiply-adds nan"), "multiply-adds"),
     (("# hidden", "# lambda_average = 'a'\n# hidden"), "lambda_average"),
     (("test accuracy 80%, time 1 s", "test accuracy 80%, time nan s"), "time"),
     (("99.5%", "1e+200%"), "training accuracy"), (("neurons 10 => 8, ", ""), "neurons")])

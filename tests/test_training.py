@@ -4,6 +4,8 @@ import contextlib
 import copy
 import os
 import re
+import shutil
+import subprocess
 from types import SimpleNamespace
 
 import pytest
@@ -445,3 +447,25 @@ def test_an_older_glibc_keeps_as_large_tensors_as_it_can(monkeypatch):
     monkeypatch.setattr(machine.ctypes, "CDLL", lambda name: SimpleNamespace(mallopt=mallopt))
     machine.keep_freed_memory()
     assert taken == {-1: 2 ** 30, -3: 2 ** 25}
+
+
+@pytest.mark.skipif(not shutil.which("git"), reason="there is no git")
+def test_the_commit_is_that_of_the_repository_which_holds_this_code(tmp_path, monkeypatch):
+    def git(*arguments):
+        return subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a", *arguments], cwd=str(tmp_path),
+                              check=True, capture_output=True, text=True).stdout.strip()
+    folder = tmp_path / "suite"
+    folder.mkdir()
+    file = folder / "machine.py"
+    file.write_text("here = 1\n")
+    monkeypatch.setattr(machine, "__file__", str(file))
+    assert machine.commit() == "unknown"
+    git("init")
+    assert machine.commit() == "unknown"
+    git("commit", "--allow-empty", "-m", "of something else")
+    assert machine.commit() == "unknown"
+    git("add", ".")
+    git("commit", "-m", "of this code")
+    assert machine.commit() == git("rev-parse", "--short=12", "HEAD")
+    file.write_text("here = 2\n")
+    assert machine.commit() == git("rev-parse", "--short=12", "HEAD") + " with changes"
