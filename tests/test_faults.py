@@ -268,7 +268,7 @@ def test_a_refused_comparison_leaves_the_arms_that_no_run_writes(place):
     assert Program(place, *TINY["driver.py"]).end()[0] == 0
     before, single = remains(place), [*TINY["driver.py"][:-1], "--pruning", "random"]
     running = Program(place, *single, *ENDLESS[:2])
-    wait_for_epoch(log_of(place, "random"))
+    wait_for_epoch(log_of(place, "random"), 9)  # which the log that is there already does not have
     status, _, err = Program(place, *TINY["driver.py"]).end()
     assert status == 2 and "worstPruning.txt: another run is writing this log" in err
     status, _, err = Program(place, *TINY["driver.py"], "--dry-run").end()
