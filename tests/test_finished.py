@@ -88,9 +88,9 @@ def test_an_arm_looks_the_same_in_the_panels_of_all_data_sets(kind):
 
 def test_one_seed_has_no_interval():
     (lost, end), _ = drawn("variants", [*runs("contribution"), *runs("random", seeds=[1])])
-    assert all(len(panel.collections) == 1 for panel in (lost, end)) and lost.figure.get_supxlabel()
+    assert all(len(panel.collections) == 1 for panel in (lost, end)) and lost.figure.texts
     (lost, end), _ = drawn("variants", runs("contribution", "random", seeds=[1]))
-    assert not (lost.collections or end.collections or lost.figure.get_supxlabel())
+    assert not (lost.collections or end.collections or lost.figure.texts)
     (axes,), words = drawn("removed", runs("contribution", "random", seeds=[1]))
     assert not axes.collections and BAND not in words
 

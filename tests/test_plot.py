@@ -170,7 +170,7 @@ def test_of_a_vae_the_test_loss_and_its_parts_are_drawn(curves):
 
 def test_a_seed_that_is_no_number_is_shown_as_it_stands(figure):
     axes, _ = figure(log="# seed = [30]\n" + HISTORIC)
-    assert "seed [30]" in axes[0].figure.get_suptitle()
+    assert [text.get_text() for text in axes[0].figure.texts] == ["MNIST, seed [30]"]
 
 
 def legend_of(axes):
