@@ -66,6 +66,8 @@ def read(log):
             state = {} if damaged else torch.load(file, map_location="cpu", weights_only=True)
         state = {**ast.literal_eval(state["text"]), **state}
     except FileNotFoundError:
+        if not os.path.exists(log):
+            raise UserError(f"{log}: no such log; give one that a run of this program has written")
         raise UserError(f"{path}: no such file, so there is nothing to go on from; start the run anew")
     except (zipfile.BadZipFile, UnpicklingError, EOFError, LookupError, NotImplementedError, OSError,
             RuntimeError, SyntaxError, TypeError, ValueError, MemoryError, zlib.error) as error:

@@ -64,6 +64,7 @@ def lacks(log):
     measures = measures_of(log)
     return ([name for name, kind in HEADER.items() if not isinstance(log.header.get(name), kind)]
             + [name for name, kind in ADDED.items() if not isinstance(log.header.get(name, kind()), kind)]
+            + ["summary; a run that was interrupted goes on with --resume"] * (not log.summary)
             + [name for name in ["neurons", "parameters", *measures, "time"] if not is_number(log.summary.get(name))]
             + [name for name in ["multiply-adds"] if not is_number(log.summary.get(name, 0))]
             + [name for entry in log.rounds for side in (entry.before, entry.after) for name in (measures[0], "neurons")

@@ -470,7 +470,7 @@ def test_a_missing_file_is_named(refused, interrupted):
     assert "worstPruning.checkpoint: no such file" in refused()
     os.remove(log_of(interrupted, "random"))
     assert "worstPruning.txt: No such file" in refused()
-    assert "nowhere.checkpoint: no such file" in refused(log="training_lognowhere.txt")
+    assert "nowhere.txt: no such log" in refused(log="training_lognowhere.txt")
 
 
 def test_a_log_that_was_cut_is_refused(refused, interrupted):

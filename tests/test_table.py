@@ -265,7 +265,7 @@ def test_equal_differences_are_equal_for_the_tests(write, run):
 
 
 @pytest.mark.parametrize("text, missing", [
-    (log_text("none", 2, 80.0).split("Summary")[0], "neurons"),
+    (log_text("none", 2, 80.0).split("Summary")[0], "summary; a run that was interrupted goes on with --resume"),
     (log_text("none", 2, 80.0).replace("test accuracy 80%, time 10", "time 10"), "test accuracy"),
     (log_text("none", 2, 80.0).replace("# pruning", "# Pruning"), "pruning"),
     (log_text("none", 2, 80.0).replace("# seed = 2", "# seed = [2]"), "seed"),
