@@ -68,7 +68,7 @@ data: {config.dataset}, {len(task.data.train)} training and {len(task.data.test)
 arms: {', '.join(arms)}{of_seeds}; {epochs} epochs in all, {len(rounds)} rounds an arm
 rounds after epochs: {listed(rounds)}
 widths: {' => '.join(runlog.format_value('widths', sizes) for sizes in widths)}
-time: about {minutes(elapsed)} ({epoch_time:.2g} s an epoch, {round_time:.2g} s a round{side_by_side})
+time: about {duration(elapsed)} ({epoch_time:.2g} s an epoch, {round_time:.2g} s a round{side_by_side})
 disk: about {megabytes(needed)} in {config.log_folder}, {megabytes(free)} free""")
 
 
@@ -84,7 +84,9 @@ def timed(function, *arguments):
     return time.perf_counter() - started, result
 
 
-def minutes(seconds):
+def duration(seconds):
+    if seconds < 60:
+        return f"{math.ceil(seconds)} seconds"
     return f"{seconds / 60:.1f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
 
 

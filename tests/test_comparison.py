@@ -46,7 +46,7 @@ def test_a_dry_run_tells_what_the_run_then_takes_and_leaves_nothing(program, sma
     assert says["rounds after epochs"] == ", ".join(str(line.epoch) for line in pruned.rounds)
     assert says["widths"].split(" => ") == [runlog.format_value("widths", sizes) for sizes in (
         pruned.header["hidden_widths"], pruned.summary["widths"])]
-    assert re.fullmatch(r"about \d+\.\d minutes \(\S+ s an epoch, \S+ s a round\)", says["time"])
+    assert re.fullmatch(r"about \d+ seconds \(\S+ s an epoch, \S+ s a round\)", says["time"])
     size = sum(os.path.getsize(path) for path in everything(small / "logs") if not path.endswith(".png"))
     found = float(re.match(r"about (\S+) MB in logs, \S+ [GM]B free", says["disk"]).group(1)) * 1e6
     assert 0.5 < found / size < 2
