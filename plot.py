@@ -36,7 +36,8 @@ MANY = 5  # arms from which on a figure shows no training accuracy beside that o
 
 def main():
     parser = config.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("logs", nargs="*", help="log files, or folders of logs")
+    parser.add_argument("logs", nargs="*", help="log files, or folders of logs; or one folder of such folders (now: "
+                        "the log_folder of constants.py)")
     parser.add_argument("--output", metavar="NAME", default="comparison",
                         help="the files' name, from the first log's folder on (now: comparison)")
     what = parser.add_mutually_exclusive_group()
@@ -48,12 +49,12 @@ def main():
     if not arguments.show:
         matplotlib.use("Agg")
     complete, stems = True, set()
-    for paths in [sum(map(find_logs, arguments.logs), [])] if arguments.logs else find_folders():
+    for paths in find_groups(arguments.logs or [config.load_constants()["log_folder"]]):
         paths = list(dict.fromkeys(map(os.path.normpath, paths)))  # a log named twice is one log
         kinds = read_logs(paths)
         complete = complete and sum(map(len, kinds.values())) == len(paths)
         for kind, logs in kinds.items():
-            folder, name = os.path.split(arguments.output)
+            folder, name = os.path.split(re.sub(r"\.(png|pdf|md|csv|tex)$", "", arguments.output))
             folder = os.path.join(os.path.dirname(paths[0]), folder)
             os.makedirs(folder or ".", exist_ok=True)
             stem = os.path.normpath(os.path.join(folder, kind + name))
@@ -89,13 +90,14 @@ def main():
 
 # ---- the files ----
 
-def find_folders():
-    """The logs of every data set that has any, a list a data set."""
-    log_folder = config.load_constants()["log_folder"]
-    folders = [folder for folder in sorted(glob.glob(os.path.join(glob.escape(log_folder), "*"))) if current(folder)]
-    if not folders:
-        raise config.UserError(f"{log_folder}: no logs there; python driver.py --compare makes them")
-    return map(find_logs, folders)
+def find_groups(paths):
+    """The logs that make a figure together, as lists: of one folder with a folder a data set those of each, else of all
+    paths."""
+    if len(paths) == 1 and not current(paths[0]):
+        folders = [folder for folder in sorted(glob.glob(os.path.join(glob.escape(paths[0]), "*"))) if current(folder)]
+        if folders:
+            return map(find_logs, folders)
+    return [sum(map(find_logs, paths), [])]
 
 
 def find_logs(path):

@@ -398,8 +398,15 @@ def test_output_may_name_a_folder(tmp_path, write, run, blank):
     (tmp_path / "b").mkdir()
     assert run(path, "--output", str(tmp_path / "b" / "figure"))[0] == 0
     assert sorted(os.listdir(str(tmp_path / "b"))) == ["vae_figure.pdf", "vae_figure.png"]
-    assert run(path, "--output", os.path.join("new", "figure"))[0] == 0
+    assert run(path, "--output", os.path.join("new", "figure.png"))[0] == 0  # with one of its endings or without
     assert sorted(os.listdir(str(tmp_path / "a" / "new"))) == ["vae_figure.pdf", "vae_figure.png"]
+
+
+def test_a_folder_of_folders_has_a_figure_for_each(tmp_path, write_arms, run, blank):
+    for dataset in ("Digits", "MNIST"):
+        write_arms(f"mine/{dataset}", dataset=dataset)
+    assert run("mine")[0] == 0
+    assert sorted(path.parent.name for path in tmp_path.glob("mine/*/comparison.png")) == ["Digits", "MNIST"]
 
 
 @pytest.mark.parametrize("output", ["absolute", os.path.join("..", "one")])
