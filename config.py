@@ -157,22 +157,6 @@ def say(message):
     print(f"{os.path.basename(sys.argv[0])}: {message}", file=sys.stderr, flush=True)
 
 
-# ---- constants.py ----
-
-def load_constants(module_name="constants"):
-    """The public names of constants.py as a dict, each of them known, of its type and within its legal values."""
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise UserError(f"{module_name}.py: {error}")
-    except Exception as error:  # whatever a typing error in the file raises
-        raise UserError(mistake_in(module_name + ".py", error))
-    found = {name: value for name, value in vars(module).items() if not name.startswith("_")}
-    settings = {**SETTINGS, **{VAE.prefix + name: SETTINGS[name] for name in SCHEDULE}}
-    tables = {program.prefix + dataset: program.table for program in (CLASSIFIER, VAE) for dataset in program.datasets}
-    return check_names(found, settings, tables, module_name + ".py")
-
-
 def mistake_in(file, error):
     """What a file that people edit raised when it was read, and in which of its lines."""
     line = getattr(error, "lineno", None) or last_frame(error.__traceback__).tb_lineno
@@ -189,13 +173,29 @@ def report_uncaught(kind, error, trace):
     """One line for a typing error in ranking.py, which is read before a command begins; Python's own words for all
     else."""
     code = last_frame(trace).tb_frame.f_code
-    path = error.filename if kind is SyntaxError else code.co_filename if code.co_name == "<module>" else ""
+    path = error.filename if issubclass(kind, SyntaxError) else code.co_filename if code.co_name == "<module>" else ""
     if os.path.basename(path) == "ranking.py":
         end(2, mistake_in("ranking.py", error))
     sys.__excepthook__(kind, error, trace)
 
 
 sys.excepthook = report_uncaught
+
+
+# ---- constants.py ----
+
+def load_constants(module_name="constants"):
+    """The public names of constants.py as a dict, each of them known, of its type and within its legal values."""
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise UserError(f"{module_name}.py: {error}")
+    except Exception as error:  # whatever a typing error in the file raises
+        raise UserError(mistake_in(module_name + ".py", error))
+    found = {name: value for name, value in vars(module).items() if not name.startswith("_")}
+    settings = {**SETTINGS, **{VAE.prefix + name: SETTINGS[name] for name in SCHEDULE}}
+    tables = {program.prefix + dataset: program.table for program in (CLASSIFIER, VAE) for dataset in program.datasets}
+    return check_names(found, settings, tables, module_name + ".py")
 
 
 def check_names(found, settings, tables, where):

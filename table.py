@@ -66,7 +66,7 @@ def lacks(log):
             + [name for name, kind in ADDED.items() if not isinstance(log.header.get(name, kind()), kind)]
             + ["summary; a run that was interrupted goes on with --resume"] * (not log.summary)
             + [name for name in ["neurons", "parameters", *measures, "time"] if not is_number(log.summary.get(name))]
-            + [name for name in ["multiply-adds"] if not is_number(log.summary.get(name, 0))]
+            + ["multiply-adds"] * (not is_number(log.summary.get("multiply-adds", 0)))
             + [name for entry in log.rounds for side in (entry.before, entry.after) for name in (measures[0], "neurons")
                if not is_number(side.get(name))]
             + ["time" for entry in log.epochs if not is_number(entry.measures.get("time"))])
@@ -234,10 +234,10 @@ def title(settings, others):
     said = ("dataset", "total_epochs", "initial_iterations", "increment", "prune_percent")
     further = [f"{name} {own.get(name, 'not recorded')}" for name in differing(alike) if name not in said]
     program = "vae.py" if "latent" in own else "driver.py"
-    rounds = (f"after epoch {own['initial_iterations']} and every {own['increment']} epochs a round of "
-              f"{own['prune_percent']} %")
-    if int(own["initial_iterations"]) >= int(own["total_epochs"]):
-        rounds = "no round"
+    rounds = "no round"
+    if int(own["initial_iterations"]) < int(own["total_epochs"]):
+        rounds = (f"after epoch {own['initial_iterations']} and every {own['increment']} epochs a round of "
+                  f"{own['prune_percent']} %")
     return "; ".join([f"{own['dataset'][1:-1]}, {program}, {own['total_epochs']} epochs", rounds, *further])
 
 

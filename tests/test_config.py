@@ -321,7 +321,8 @@ def test_a_switch_that_is_not_true_or_false_is_refused(monkeypatch, drive, value
 
 
 @pytest.mark.parametrize("mistake, words", [("contribBasedPruning = true", "name 'true' is not defined"),
-                                            ("contribBasedPruning = True)", "unmatched ')'")])
+                                            ("contribBasedPruning = True)", "unmatched ')'"),
+                                            (" contribBasedPruning = True", "unexpected indent")])
 def test_a_typing_error_in_ranking_is_one_line(tmp_path, mistake, words):
     for path in glob.glob(os.path.join(ROOT, "*.py")):
         shutil.copy(path, str(tmp_path))
