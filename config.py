@@ -1,7 +1,8 @@
 """constants.py, the flags and the menu become one checked configuration.
 
 `resolve` is the only door: it returns an argparse.Namespace with a value for every name in SETTINGS and in the tables
-of the program, or raises UserError with one line that says what is wrong and what is legal.
+of the program, or raises UserError with one line that says what is wrong and what is legal. How a command ends, and
+what it says of an error, stands here too.
 """
 import argparse
 import difflib
