@@ -46,6 +46,8 @@ SETTINGS = {
                          "of the products in a training step; auto: bfloat16 where it pays"),
     "deterministic": Setting(bool, "True or False", lambda choice: True,
                              "the same bits at every run on the same machine; False may be faster on a GPU"),
+    "cuda_graphs": Setting(bool, "True or False", lambda choice: True,
+                           "a GPU records a training step once and launches it whole; False: kernel by kernel"),
     "holdout": Setting(int, "0 to 10000", lambda n: 0 <= n <= 10000,
                        "training images held out and measured in place of the test set"),
     "dataset_folder": Setting(str, "a folder", lambda s: s and "\x00" not in s,
@@ -53,7 +55,7 @@ SETTINGS = {
     "log_folder": Setting(str, "a folder", lambda s: s and "\x00" not in s, "where logs, networks and figures go"),
 }
 
-RESULTLESS = {"checkpoint_every", "dataset_folder", "jobs", "log_folder"}  # they change no result
+RESULTLESS = {"checkpoint_every", "cuda_graphs", "dataset_folder", "jobs", "log_folder"}  # they change no result
 
 SCHEDULE = ["total_epochs", "initial_iterations", "increment"]  # each program has these of its own
 

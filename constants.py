@@ -34,6 +34,8 @@ device = "auto"            # "auto", "cpu", "cuda" or "mps"
 precision = "auto"         # "auto", "float32" or "bfloat16": of the products in a training step; "auto": bfloat16 where
                            # the machine has instructions for it and the network has convolutions
 deterministic = True       # True: the same bits at every run on the same machine; False: may be faster on a GPU
+cuda_graphs = True         # True: a GPU records a training step once and launches it whole, several times as fast and
+                           # with the same results; False: kernel by kernel
 holdout = 0                # training images held out and tested on in place of the test set, 0 to 10000
 
 # ---- folders ----

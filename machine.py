@@ -6,6 +6,7 @@ import platform
 import re
 import subprocess
 import time
+from collections import Counter
 
 import numpy as np
 import torch
@@ -33,6 +34,7 @@ def pick_device(name):
             torch.ones(1, device=name).add(1).item()
         except RuntimeError as error:  # such as a GPU for which this torch has no kernels
             raise UserError(f"device cuda: {str(error).splitlines()[0]}; take --device cpu")
+        torch.cuda.set_stream(torch.cuda.Stream())  # on a device's first stream no graph can be recorded
     return torch.device(name)
 
 
@@ -77,6 +79,45 @@ def keep_freed_memory():
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(-1, 2 ** 30)  # M_TRIM_THRESHOLD
         mallopt(-3, 2 ** 30) or mallopt(-3, 2 ** 25)  # M_MMAP_THRESHOLD, of which an older glibc takes 32 MB at most
+
+
+class Recording:
+    """A function that a GPU is given again and again: after a while recorded as a CUDA graph, and launched as one.
+
+    To launch the 50 kernels of a small network's step takes several times as long as their work. A graph goes on with
+    the very tensors that the function used, so after a round, which replaces them, a new recording is needed.
+    """
+
+    WARM_UP = 3  # calls before it is recorded, in which optimizers and libraries make what they keep
+
+    def __init__(self):
+        self.calls, self.graphs = Counter(), {}
+
+    def run(self, function, argument):
+        """function(argument) of a tensor on the GPU; the result holds until the next call. Each shape of the argument
+        has its own graph. Raises UserError for a function in which the processor takes part."""
+        shape = argument.shape
+        if self.calls[shape] < self.WARM_UP:
+            self.calls[shape] += 1
+            return function(argument)
+        if shape not in self.graphs:
+            self.graphs[shape] = recorded(function, argument.clone())
+        graph, own_argument, result = self.graphs[shape]
+        own_argument.copy_(argument)
+        graph.replay()
+        return result
+
+
+def recorded(function, argument):
+    """The CUDA graph of a call, the argument that it reads and the result that it writes."""
+    graph = torch.cuda.CUDAGraph()
+    try:
+        with torch.cuda.graph(graph, stream=torch.cuda.current_stream()):
+            result = function(argument)
+    except RuntimeError as error:
+        raise UserError(f"a training step cannot be recorded for the GPU ({str(error).splitlines()[0]}), as where it "
+                        "reads a number with .item(); take --cuda-graphs False, which is slower")
+    return graph, argument, result
 
 
 def random_states(device):

@@ -75,6 +75,7 @@ class Run:
 
     def __init__(self, model, optimizer, seed):
         self.model, self.optimizer, self.seed = model, optimizer, seed
+        self.recording = machine.Recording()  # of its step
         self.epoch, self.rounds, self.seconds = 0, 0, 0.0
         self.pause()
         self.seen = {}
@@ -125,35 +126,35 @@ def name_of(run, config, arm):
 def train_epoch(run, task, config, logs, bar, stop):
     """What is left of a pass over the training set in the order of (seed, epoch), then the measures on the test set."""
     epoch, split = run.epoch + 1, task.data.train
-    order = torch.randperm(len(split), generator=generator(run.seed, epoch, BATCHES)).to(split.labels.device)
+    device = split.labels.device
+    order = torch.randperm(len(split), generator=generator(run.seed, epoch, BATCHES)).to(device)
     torch.manual_seed(stream_seed(run.seed, epoch, NOISE))
     machine.set_random_states(run.random)
-    history = None if run.history is None else run.history.to(split.labels.device)
+    history = None if run.history is None else run.history.to(device)
     started = time.perf_counter() - run.spent
     run.model.train()
-    for batch, (images, labels) in enumerate(split.batches(config.batch_size, order[run.batches * config.batch_size:]),
-                                             run.batches):
+    for batch, index in enumerate(order[run.batches * config.batch_size:].split(config.batch_size), run.batches):
         if stop.asked:
             if batch:
-                run.pause(batch, time.perf_counter() - started, history, machine.random_states(labels.device))
+                run.pause(batch, time.perf_counter() - started, history, machine.random_states(device))
             interrupt(run, config, logs)
-        measures = step(run, task, config.precision, images, labels)
+        names, measures = step(run, task, config, index)
         if history is None:
             # One tensor for the epoch's numbers: kept apart, they would lie between the batches' large tensors and stop
             # the allocator from using that memory again (a CIFAR-10 run took up to 3.1 GB so, in place of 1.4). They
             # stay on the device until the epoch ends, since reading one would make a GPU wait.
-            history = torch.zeros(math.ceil(len(split) / config.batch_size), len(measures), device=labels.device)
-        history[batch] = torch.stack([measure.detach() for measure in measures.values()])
+            history = torch.zeros(math.ceil(len(split) / config.batch_size), len(measures), device=device)
+        history[batch] = measures
         if batch % LOG_EVERY == 0 and not bar.disable:
-            bar.set_postfix({name: f"{measure.item():.4g}" for name, measure in measures.items()})
+            bar.set_postfix({name: f"{value:.4g}" for name, value in zip(names, measures.tolist())}, refresh=False)
         bar.update()
 
     history = history.cpu()
-    write_batches(logs, epoch, list(measures), history, config)
+    write_batches(logs, epoch, names, history, config)
     sizes = torch.full((len(history), 1), config.batch_size, dtype=torch.float64)
-    sizes[-1] = len(labels)
+    sizes[-1] = len(index)
     means = (history * sizes).sum(0) / sizes.sum()
-    results = {"training " + name: mean for name, mean in zip(measures, means.tolist())}
+    results = {"training " + name: mean for name, mean in zip(names, means.tolist())}
     results.update(evaluate(run.model, task.data.test, task.objective, "test "))
     if not all(map(math.isfinite, results.values())):
         raise not_finite(epoch, len(history) - 1, config)
@@ -163,14 +164,21 @@ def train_epoch(run, task, config, logs, bar, stop):
     files.write(logs, runlog.format_epoch(epoch, {**results, "time": seconds}))
 
 
-def step(run, task, precision, images, labels):
-    """One step of the optimizer on a batch, its products in this precision; returns its measures."""
-    with machine.autocast(labels.device, precision):
-        loss, measures = task.objective(run.model, images, labels)
-    run.optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    run.optimizer.step()
-    return measures
+def step(run, task, config, index):
+    """One step of the optimizer on the training images at an index (B,); returns the names of its measures and their
+    values, a tensor that holds until the next step."""
+    def on_batch(index):
+        images, labels = task.data.train.batch(index)
+        with machine.autocast(index.device, config.precision):
+            loss, measures = task.objective(run.model, images, labels)
+        run.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        run.optimizer.step()
+        return list(measures), torch.stack([measure.detach() for measure in measures.values()])
+
+    if index.device.type == "cuda" and config.cuda_graphs:
+        return run.recording.run(on_batch, index)
+    return on_batch(index)
 
 
 def try_batches(run, task, config):
@@ -178,8 +186,9 @@ def try_batches(run, task, config):
     the seconds a batch takes. Raises Diverged where the loss is not finite."""
     times, last = [], time.perf_counter()
     order = torch.randperm(len(task.data.train)).to(task.data.train.labels.device)
-    for images, labels in task.data.train.batches(config.batch_size, order):
-        measures = {name: measure.item() for name, measure in step(run, task, config.precision, images, labels).items()}
+    for index in order.split(config.batch_size):
+        names, values = step(run, task, config, index)
+        measures = dict(zip(names, values.tolist()))
         if not all(map(math.isfinite, measures.values())):
             raise not_finite(1, len(times), config)
         times.append(time.perf_counter() - last)
@@ -224,6 +233,7 @@ def prune(run, task, config, arm, logs):
         for group, keep, moments in zip(passes.groups, survivors, passes.moments()):
             models.compensate(group, keep, moments)
     models.remove(passes.groups, survivors, run.optimizer)
+    run.recording = machine.Recording()  # of the new weights
     seconds = time.perf_counter() - started  # of ranking and removal alone
     run.rounds, run.seconds = run.rounds + 1, run.seconds + seconds
     line = runlog.format_round(run.rounds, run.epoch, before, describe(run, task), seconds)
@@ -256,10 +266,13 @@ def evaluate(model, split, objective, prefix):
     """{prefix + measure: mean over the split}, in evaluation mode."""
     model.eval()
     torch.manual_seed(0)  # a VAE is measured with the same noise every time; training has a stream of its own an epoch
-    total = 0
+    sizes, means = [], []
     for images, labels in split.batches():
         measures = objective(model, images, labels)[1]
-        total = total + len(labels) * torch.stack(list(measures.values())).cpu().double()
+        sizes.append(len(labels))
+        means.append(torch.stack(list(measures.values())))
+    means = torch.stack(means).cpu().double()  # at the end, since reading one would make a GPU wait
+    total = sum(size * mean for size, mean in zip(sizes, means))
     return {prefix + name: mean for name, mean in zip(measures, (total / len(split)).tolist())}
 
 

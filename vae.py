@@ -29,7 +29,9 @@ def main():
 
     def start(seed, hidden_widths):
         model = models.VAE(**{**network, "hidden_widths": hidden_widths}).to(device)
-        return training.Run(model, torch.optim.Adam(model.parameters(), lr=settings.learning_rate), seed)
+        # On a GPU one kernel for all weights, which also counts the steps there, as a CUDA graph needs it.
+        options = {"fused": True, "capturable": True} if device.type == "cuda" else {}
+        return training.Run(model, torch.optim.Adam(model.parameters(), lr=settings.learning_rate, **options), seed)
 
     def objective(model, images, labels):
         return negative_elbo(model, images, settings.kld_weight)

@@ -2,6 +2,7 @@
 
     python benchmarks/bench.py            MNIST in the dataset_folder of constants.py
     python benchmarks/bench.py FOLDER     MNIST in FOLDER
+    DEVICE=cuda python benchmarks/bench.py    the same on a GPU, between the lines `<!-- bench gpu -->`
 
 On an otherwise idle machine. What is not there (MNIST, torch-pruning) is said in its row. README folds away the rows
 that have no bound.
@@ -27,8 +28,9 @@ README = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))
 
 def rows():
     for part in PARTS:
-        print(part.__name__, file=sys.stderr, flush=True)
-        yield from part.rows()
+        for row in part.rows():
+            print(*row, sep=" | ", file=sys.stderr, flush=True)
+            yield row
 
 
 def two_tables(rows):
@@ -47,7 +49,7 @@ def main():
     text = two_tables(list(rows()))
     print(text)
     with open(README, encoding="utf-8") as file:
-        readme = table.with_part(file.read(), "bench", text)
+        readme = table.with_part(file.read(), "bench gpu" if side_by_side.ON_GPU else "bench", text)
     with files.whole_file(README) as file:
         file.write(readme.encode())
 

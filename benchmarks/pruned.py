@@ -29,21 +29,21 @@ import vae
 # epoch; timed: so many of them are.
 Case = namedtuple("Case", "name program dataset shape images timed")
 CASES = [Case("MNIST", driver, "MNIST", (28, 28, 1), 60000, 60000),
-         Case("CIFAR-10", driver, "CIFAR10", (32, 32, 3), 50000, 5120),
-         Case("VAE of MNIST", vae, "MNIST", (28, 28, 1), 60000, 2560),
-         Case("VAE of CIFAR-10", vae, "CIFAR10", (32, 32, 3), 50000, 2560)]
+         Case("CIFAR-10", driver, "CIFAR10", (32, 32, 3), 50000, 50000 if side_by_side.ON_GPU else 5120),
+         Case("VAE of MNIST", vae, "MNIST", (28, 28, 1), 60000, 25600 if side_by_side.ON_GPU else 2560),
+         Case("VAE of CIFAR-10", vae, "CIFAR10", (32, 32, 3), 50000, 25600 if side_by_side.ON_GPU else 2560)]
 
 Prepared = namedtuple("Prepared", "settings run task")
 
 
 def prepare(program, shape, count, *flags):
-    """What a program trains on the processor with these flags, as it makes it itself, on `count` random images; one
-    image to test on."""
+    """What a program trains on the device with these flags, as it makes it itself, on `count` random images; one image
+    to test on."""
     def load(settings, device, mean, std):
         return data.Dataset(*(data.Split(torch.randint(256, (number, *shape), dtype=torch.uint8),
                                          torch.randint(10, (number,)), device, mean, std) for number in (count, 1)), 10)
 
-    command = [program.__name__ + ".py", "--device", "cpu", *flags]
+    command = [program.__name__ + ".py", "--device", side_by_side.DEVICE.type, *flags]
     with mock.patch.object(sys, "argv", command), mock.patch.object(data, "load", load), \
             mock.patch.object(comparison, "compare") as compare:
         program.main()

@@ -3,7 +3,7 @@
     python benchmarks/rank.py
 
 On 60,000 random images of MNIST's shape for the network 784-50-30-10, and on random activations of the VAE's large
-groups. The loop takes 500 images and its time is scaled to 60,000. About a minute on 2 cores.
+groups. The loop takes a few hundred images and its time is scaled to 60,000. About a minute on 2 cores.
 """
 import json
 import subprocess
@@ -16,13 +16,15 @@ from side_by_side import duration
 from torch import nn
 
 # isort: split
+import pruned
+
 import data
 import driver
 import models
 import ranking
-import training
 
-IMAGES, LOOPED, BATCH = 60000, 500, 100
+IMAGES = 60000
+LOOPED = 100 if side_by_side.ON_GPU else 500  # a GPU is slower at that
 BATCHES = 10  # of the VAE's activations
 AVERAGE, MAXIMUM = ranking.Options(1.0, 0.0, None), ranking.Options(0.0, 1.0, None)
 
@@ -36,13 +38,13 @@ class Given:
 
 def random_split():
     pixels = torch.randint(256, (IMAGES, 28, 28, 1), dtype=torch.uint8)
-    return data.Split(pixels, torch.randint(10, (IMAGES,)), "cpu", 0.5, 0.5)
+    return data.Split(pixels, torch.randint(10, (IMAGES,)), side_by_side.DEVICE, 0.5, 0.5)
 
 
 @torch.no_grad()
 def by_loop(weights, activations, is_maximum):
     """C_avg or C_max as published code computes it: image by image and consumer by consumer, all neurons at once."""
-    scores = torch.zeros(weights.shape[1])
+    scores = torch.zeros_like(weights[0])
     for passed in activations:
         for row in weights:
             products = (row * passed).abs()
@@ -55,27 +57,23 @@ def by_loop(weights, activations, is_maximum):
 
 def rows():
     torch.manual_seed(30)
-    split, network = random_split(), models.FeedForward(784, [50, 30], 10)
-    run = training.Run(network, torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9), 30)
-    task = training.Task(None, driver.classify)
-
-    def epoch():
-        for images, labels in split.batches(BATCH, torch.randperm(IMAGES)):
-            training.step(run, task, "float32", images, labels)
+    settings, run, task = prepared = pruned.prepare(driver, (28, 28, 1), IMAGES, "--dataset", "MNIST")
+    split, network = task.data.train, run.model
 
     def ranked(options):
         return lambda: ranking.survivors(ranking.Passes(network, split.batches, None), "contribution", options, 10)
 
     yield side_by_side.compared(f"784-50-30-10, {IMAGES} images: C_avg with its forward passes, and a training epoch "
-                                f"in batches of {BATCH}", *side_by_side.in_turn(ranked(AVERAGE), epoch), "> 1")
+                                f"in batches of {settings.batch_size}",
+                                *side_by_side.in_turn(ranked(AVERAGE), pruned.epoch(prepared)), "> 1")
     for name, options, wanted in (("C_avg", AVERAGE, ">= 300"), ("C_max", MAXIMUM, ">= 100")):
         loop = checked_loop(network, split, options)
         took, other, ratio = side_by_side.medians(*side_by_side.in_turn(ranked(options), loop))
         yield side_by_side.Row(f"{name} of them, and the naive loop, given its activations and scaled from {LOOPED}",
                                duration(took), duration(other * IMAGES / LOOPED), ratio * IMAGES / LOOPED, wanted)
     peak, added, size = measured_memory()
-    yield side_by_side.Row("C_max of them: most memory of the process but for the images; of it added by the ranking",
-                           f"{peak - size} MB; {added} MB", "", "", "< 1000 MB")
+    yield side_by_side.Row(f"C_max of them: most memory of the {side_by_side.HOLDER} but for the images; of it added "
+                           "by the ranking", f"{peak - size} MB; {added} MB", "", "", "< 1000 MB")
     for neurons, consumers in ((2048, 4096), (4096, 2048)):
         yield side_by_side.compared(f"{neurons} neurons, {consumers} consumers, a batch of {data.EVALUATION_BATCH} "
                                     "images: C_avg, and its matrix products alone; ratio: their part",
@@ -99,7 +97,8 @@ def checked_loop(network, split, options):
 def time_products(neurons, consumers):
     """Seconds that C_avg takes for each of BATCHES batches, and seconds of its matrix products alone, in turn."""
     group = models.NeuronGroup(nn.Linear(1, neurons), [nn.Linear(neurons, consumers, bias=False)])
-    activations = torch.randn(data.EVALUATION_BATCH, neurons).relu()
+    nn.ModuleList([group.producer, *group.consumers]).to(side_by_side.DEVICE)
+    activations = torch.randn(data.EVALUATION_BATCH, neurons, device=side_by_side.DEVICE).relu()
     a, w = activations.double(), group.consumers[0].weight.detach().double().abs()
     inverse = 1 / (a @ w.T)
     own, bare = [], []
@@ -112,6 +111,7 @@ def time_products(neurons, consumers):
             bare.append(side_by_side.seconds(products))
             started = time.perf_counter()
             yield [activations]  # ranked until the next one is asked for
+            side_by_side.finish_work()
             own.append(time.perf_counter() - started)
 
     ranking.contribution([group], Given(batches()), AVERAGE)
@@ -127,7 +127,7 @@ def measured_memory():
 
 def measure_memory():
     """MB: the most that the process held, how much more that is than before the ranking, and its images."""
-    split, network = random_split(), models.FeedForward(784, [50, 30], 10)
+    split, network = random_split(), models.FeedForward(784, [50, 30], 10).to(side_by_side.DEVICE)
     options = ranking.Options(0.5, 0.5, None)
     passes = ranking.Passes(network, split.batches, None)
     peak, added = peak_memory(lambda: ranking.survivors(passes, "contribution", options, 10))
@@ -135,11 +135,18 @@ def measure_memory():
 
 
 def peak_memory(function):
-    """The most memory in MB that this process holds during a call, and how much more that is than before; on Linux.
+    """The most memory in MB, of a GPU or of this process on Linux, that is held during a call, and how much more that
+    is than before.
 
     Linux counts it anew where a 5 is written (proc(5)); resource.getrusage would say the most since the start, and of a
     child also what its parent held when it started it.
     """
+    if side_by_side.ON_GPU:
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated() / 1e6
+        function()
+        peak = torch.cuda.max_memory_allocated() / 1e6
+        return peak, peak - before
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")
     before = status_megabytes("VmRSS")

@@ -60,7 +60,7 @@ def with_state(network, optimizer):
 
 
 def published_vae():
-    network = models.VAE((3, 64, 64), [32, 64], [2048, 4096, 4096, 2048], 100)
+    network = models.VAE((3, 64, 64), [32, 64], [2048, 4096, 4096, 2048], 100).to(side_by_side.DEVICE)
     assert models.count_parameters(network) == 85183619
     return with_state(network, torch.optim.Adam(network.parameters()))
 
@@ -76,10 +76,10 @@ def measure_memory():
 # ---- torch-pruning ----
 
 def against_torch_pruning(inputs, widths, wanted):
-    network = models.FeedForward(inputs, widths, 10)
+    network = models.FeedForward(inputs, widths, 10).to(side_by_side.DEVICE)
     network, optimizer, keeps = with_state(network, torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9))
     removed = [sorted(set(range(width)) - set(keep.tolist())) for width, keep in zip(widths, keeps)]
-    image = torch.rand(1, inputs)
+    image = torch.rand(1, inputs, device=side_by_side.DEVICE)
     missing = [] if torch_pruning else ["not installed"]
     name = "-".join(map(str, [inputs, *widths, 10]))
     latest = {}  # side: (its copy of the network, the optimizer made before)

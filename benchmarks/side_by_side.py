@@ -1,6 +1,7 @@
 """What the benchmarks share: two functions timed in turn, and the table that they fill.
 
-A benchmark is a script with a function `rows()` that yields Row's; run alone it prints them as a table.
+A benchmark is a script with a function `rows()` that yields Row's; run alone it prints them as a table. It measures on
+the processor; with DEVICE=cuda before the command on a GPU.
 """
 import os
 import statistics
@@ -14,9 +15,12 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import machine  # noqa: E402
 from table import as_markdown  # noqa: E402
 
+DEVICE = machine.pick_device(os.environ.get("DEVICE", "cpu"))
+ON_GPU = DEVICE.type == "cuda"
+HOLDER = "GPU" if ON_GPU else "process"  # of the memory that is counted
 REPEATS = 5
-# Those that this machine multiplies in; bfloat16 without instructions for it takes minutes and says nothing.
-PRECISIONS = ["float32", "bfloat16"] if machine.multiplies_bfloat16(torch.device("cpu")) else ["float32"]
+# Those that the device multiplies in; bfloat16 without instructions for it takes minutes and says nothing.
+PRECISIONS = ["float32", "bfloat16"] if machine.multiplies_bfloat16(DEVICE) else ["float32"]
 
 # what: is measured; ours, theirs: a value with its unit, as text; ratio: theirs / ours, a number or ""; wanted: its
 # bound, as text.
@@ -46,9 +50,23 @@ def compared(what, own, other, wanted):
 
 
 def seconds(function):
+    finish_work()
     started = time.perf_counter()
     function()
+    finish_work()
     return time.perf_counter() - started
+
+
+def finish_work():
+    """Wait for the GPU, which works on while the processor goes ahead."""
+    if ON_GPU:
+        torch.cuda.synchronize()
+
+
+def recorded(function):
+    """A function of nothing that a GPU is given again and again as programs give it a training step."""
+    recording, nothing = machine.Recording(), torch.zeros(0, device=DEVICE)
+    return (lambda: recording.run(lambda _: function(), nothing)) if ON_GPU else function
 
 
 def duration(value):
@@ -61,7 +79,8 @@ def duration(value):
 
 def setting():
     """The line above a table: when and on what it was measured."""
-    return (f"{time.strftime('%Y-%m-%d')}, {machine.processor_name()} ({machine.instructions()}), "
+    gpu = f"{torch.cuda.get_device_name()}, " if ON_GPU else ""
+    return (f"{time.strftime('%Y-%m-%d')}, {gpu}{machine.processor_name()} ({machine.instructions()}), "
             f"{torch.get_num_threads()} threads, torch {torch.__version__}, medians of {REPEATS} or more")
 
 

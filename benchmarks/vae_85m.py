@@ -15,11 +15,13 @@ from torch.nn import functional
 # isort: split
 import pruned
 
+import machine
 import models
 import ranking
 import vae
 
-BATCH, STEPS, LATENT, ROUNDS = 64, 4, 100, 5
+BATCH, LATENT, ROUNDS = 64, 100, 5
+STEPS = 40 if side_by_side.ON_GPU else 4
 
 
 class Plain(nn.Module):
@@ -44,7 +46,7 @@ class Plain(nn.Module):
 
 def plain_steps(images):
     """A function that takes a step of plain PyTorch on each batch of the images (N, 3, 64, 64)."""
-    model = Plain()
+    model = Plain().to(side_by_side.DEVICE)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
 
     def steps():
@@ -63,9 +65,11 @@ def rows():
                    for _ in range(2))
     run, train = less.run, less.task.data.train
     assert models.count_parameters(run.model) == 85183619
-    plain = plain_steps(next(train.batches())[0].contiguous())
+    plain = plain_steps(next(train.batches(STEPS * BATCH))[0].contiguous())
     for precision in side_by_side.PRECISIONS:
-        whole.settings.precision = less.settings.precision = precision
+        for prepared in (whole, less):
+            prepared.settings.precision = precision
+            prepared.run.recording = machine.Recording()
         own, other, ratio = side_by_side.medians(*side_by_side.in_turn(pruned.epoch(whole), plain))
         yield side_by_side.Row(f"step of the VAE of 85,183,619 parameters, batch {BATCH}, {precision}, against plain "
                                "PyTorch's", *(side_by_side.duration(took / STEPS) for took in (own, other)), ratio, "")
@@ -74,6 +78,7 @@ def rows():
         survivors = ranking.survivors(ranking.Passes(run.model, train.batches, None), "contribution", options, 10)
         removals.append(side_by_side.seconds(lambda kept=survivors: models.remove(
             run.model.groups(), kept, run.optimizer)))
+    run.recording = machine.Recording()
     after, before, ratio = side_by_side.medians(*side_by_side.in_turn(pruned.epoch(less), pruned.epoch(whole)))
     widths = "-".join(map(str, models.widths(run.model)))
     yield side_by_side.Row(f"a step of it after {ROUNDS} rounds, {widths}, {precision}, and before; the median removal "

@@ -373,14 +373,21 @@ def test_a_full_disk_is_a_user_error_that_names_the_log(new_log):
         full.close()
 
 
+def test_a_round_begins_a_new_recording_of_the_step(new_log):
+    run, log = classifier(settings()), new_log()
+    before = run.recording
+    training.prune(run, task(), settings(), "random", [log.file])
+    assert type(run.recording) is machine.Recording and run.recording is not before
+
+
 # ---- precision ----
 
 def test_bfloat16_rounds_the_products_and_keeps_weights_and_measures_in_float32(new_log):
     def step_of(precision):
         run, measures = classifier(settings()), []
         for _ in range(2):
-            images, labels = next(task().data.train.batches(25))
-            measures.append(training.step(run, task(), precision, images, labels)["loss"])
+            names, values = training.step(run, task(), settings(precision=precision), torch.arange(25))
+            measures.append(values[names.index("loss")])
         state = [value for entry in run.optimizer.state.values() for value in entry.values()]
         assert {value.dtype for value in [*run.model.parameters(), *state, *measures]} == {torch.float32}
         return measures[0].item()
