@@ -11,7 +11,8 @@ import torch
 
 import files
 import models
-from config import UserError, values_of
+from config import values_of
+from errors import UserError
 
 # What a Run has beside its network and its optimizer: numbers, which are saved as text, since torch 1.13 reads no float
 # with weights_only=True, and tensors.

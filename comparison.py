@@ -14,7 +14,8 @@ import ranking
 import rehearsal
 import runlog
 import training
-from config import RESULTLESS, UserError, check_unchanged, resolve, values_of
+from config import RESULTLESS, check_unchanged, resolve, values_of
+from errors import UserError
 
 # "none": without pruning; "scratch": a new network of the widths that pruning ends with, trained as long.
 ARMS = ["none", *ranking.CRITERIA, "scratch"]

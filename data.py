@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 import digits
 import files
-from config import UserError
+from errors import UserError
 
 EVALUATION_BATCH = 1000  # images a forward pass where no gradient is needed
 FACE = 64  # pixels a side of CelebA's images

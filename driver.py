@@ -12,6 +12,7 @@ from torch.nn import functional
 import comparison
 import config
 import data
+import errors
 import models
 import training
 
@@ -36,7 +37,7 @@ def check_sides(image_shape, conv_widths):
     """Raise UserError where nothing would be left of an image that every convolution's pooling halves."""
     _, height, width = image_shape
     if min(height, width) < 2 ** len(conv_widths):
-        raise config.UserError(f"conv_widths: {len(conv_widths)} convolutions cannot halve an image of {height} x "
+        raise errors.UserError(f"conv_widths: {len(conv_widths)} convolutions cannot halve an image of {height} x "
                                f"{width} pixels; take fewer")
 
 
@@ -48,4 +49,4 @@ def classify(model, images, labels):
 
 
 if __name__ == "__main__":
-    config.run_command(main)
+    errors.run_command(main)

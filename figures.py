@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 
 import runlog
 import table
-from config import UserError
+from errors import UserError
 
 # The colours of Okabe and Ito can be told apart by the colour-blind; the first three differ in grey as well.
 ARMS = {"none": ("#000000", "o"), "contribution": ("#0072B2", "s"), "random": ("#E69F00", "^"),

@@ -5,7 +5,8 @@ import glob
 import os
 import zlib
 
-from config import CLASSIFIER, UserError
+from config import CLASSIFIER
+from errors import UserError
 
 try:
     import fcntl

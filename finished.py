@@ -7,6 +7,7 @@ from matplotlib import pyplot
 from matplotlib.lines import Line2D
 
 import config
+import errors
 import runlog
 import table
 from figures import ARMS, GREY, PANELS, SPLITS, band_mark, bound, fill, name_arms, plain, squeeze, title
@@ -90,7 +91,7 @@ def need_rounds(logs):
     """Raise UserError where no log of a data set has a round."""
     for name, some in by_dataset(logs).items():
         if not any(log.rounds for log in some):
-            raise config.UserError(f"no log of {name} has a round; give those of arms that prune")
+            raise errors.UserError(f"no log of {name} has a round; give those of arms that prune")
 
 
 def need_likeness(logs, kind, free=()):
@@ -99,7 +100,7 @@ def need_likeness(logs, kind, free=()):
         names = table.differing([dict(settings) for _, settings in table.experiments(some)])
         unlike = [setting for setting in names if setting not in free]
         if unlike:
-            raise config.UserError(f"--figure {kind}: logs of {name} differ in {', '.join(unlike)}; give those that do "
+            raise errors.UserError(f"--figure {kind}: logs of {name} differ in {', '.join(unlike)}; give those that do "
                                    "not")
 
 
@@ -171,7 +172,7 @@ def draw_differences(logs):
                 if runs is not control]
         rows = [row for row in rows if row[2]]
         if not rows and value is table.at_the_end:  # rounds may be those of contribution alone
-            raise config.UserError(f"--figure differences: {runlog.words(some[0].header['dataset'])} needs a log of "
+            raise errors.UserError(f"--figure differences: {runlog.words(some[0].header['dataset'])} needs a log of "
                                    f"{usual} and one of another arm with the same seed")
         return rows
     for lost, end, _ in draw_rows(logs, "differences", differences, f",\nminus {usual}"):

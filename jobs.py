@@ -8,7 +8,7 @@ from multiprocessing import connection
 import torch
 from tqdm import tqdm
 
-from config import Diverged, Interrupted, UserError, report_errors, say
+from errors import Diverged, Interrupted, UserError, report_errors, say
 
 LOOK = 0.2      # seconds between two looks whether to stop
 THREADS = torch.get_num_threads()  # of this process, before any are given away

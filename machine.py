@@ -11,7 +11,7 @@ from collections import Counter
 import numpy as np
 import torch
 
-from config import UserError
+from errors import UserError
 
 
 def pick_device(name):

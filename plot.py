@@ -23,6 +23,7 @@ import matplotlib
 from matplotlib import pyplot
 
 import config
+import errors
 import figures
 import files
 import finished
@@ -59,7 +60,7 @@ def main():
             os.makedirs(folder or ".", exist_ok=True)
             stem = os.path.normpath(os.path.join(folder, kind + name))
             if stem in stems:
-                raise config.UserError(f"--output {arguments.output}: the figures of several folders would have this "
+                raise errors.UserError(f"--output {arguments.output}: the figures of several folders would have this "
                                        "name; give one folder, or a name without a path")
             stems.add(stem)
             if arguments.figure == "epochs" and not arguments.table:
@@ -75,15 +76,15 @@ def main():
             elif ended:
                 try:
                     finished.KINDS[arguments.figure](ended)
-                except config.UserError as error:  # of one folder; others may have what this figure needs
-                    config.say(error)
+                except errors.UserError as error:  # of one folder; others may have what this figure needs
+                    errors.say(error)
                     complete = False
                 else:
                     figures.save(f"{stem}_{arguments.figure}", dpi=300)
     if arguments.show:
         pyplot.show()
         if pyplot.get_backend().lower() == "agg":
-            raise config.UserError("--show: there is no display for a window; the files are written")
+            raise errors.UserError("--show: there is no display for a window; the files are written")
     if not complete:
         sys.exit(2)
 
@@ -108,7 +109,7 @@ def find_logs(path):
     if not logs:
         looked_for = " or ".join(prefix + "*.txt" for prefix in PREFIXES)
         found = f"no {looked_for} in this folder" if os.path.isdir(path) else "no such file or folder"
-        raise config.UserError(f"{path}: {found}; python driver.py --compare makes logs")
+        raise errors.UserError(f"{path}: {found}; python driver.py --compare makes logs")
     for prefix in PREFIXES:
         stems = {arm: os.path.splitext(files.log_path(path, "", arm, prefix))[0] for arm in config.COMPARED}
         missing = [runlog.ARM_WORDS[arm] for arm, stem in stems.items()
@@ -294,4 +295,4 @@ def neuron_points(log, last):
 
 
 if __name__ == "__main__":
-    config.run_command(main)
+    errors.run_command(main)

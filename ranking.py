@@ -10,7 +10,7 @@ from fractions import Fraction
 
 import torch
 
-from config import UserError
+from errors import UserError
 
 contribBasedPruning = True  # True: the neurons of least contribution go; False: random ones (the control)
 

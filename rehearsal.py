@@ -14,7 +14,7 @@ import jobs
 import ranking
 import runlog
 import training
-from config import UserError
+from errors import UserError
 
 
 def rehearse(config, seeds, task):

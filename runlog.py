@@ -18,7 +18,7 @@ import contextlib
 import re
 from collections import namedtuple
 
-from config import UserError
+from errors import UserError
 
 # What figures call the arms and the data sets.
 ARM_WORDS = {"none": "without pruning", "contribution": "contribution-based pruning", "random": "randomised pruning",

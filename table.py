@@ -10,7 +10,8 @@ import math
 from collections import namedtuple
 
 import runlog
-from config import RESULTLESS, UserError
+from config import RESULTLESS
+from errors import UserError
 
 # What a table shows of a finished run, by a measure of its batch lines; the arms are compared by the first.
 MEASURES = {"accuracy": ["test accuracy", "training accuracy"],

@@ -17,7 +17,7 @@ import machine
 import models
 import ranking
 import runlog
-from config import Diverged, Interrupted
+from errors import Diverged, Interrupted
 
 LOG_EVERY = 10  # batches between two lines of the log
 
@@ -266,13 +266,10 @@ def evaluate(model, split, objective, prefix):
     """{prefix + measure: mean over the split}, in evaluation mode."""
     model.eval()
     torch.manual_seed(0)  # a VAE is measured with the same noise every time; training has a stream of its own an epoch
-    sizes, means = [], []
+    total = 0
     for images, labels in split.batches():
         measures = objective(model, images, labels)[1]
-        sizes.append(len(labels))
-        means.append(torch.stack(list(measures.values())))
-    means = torch.stack(means).cpu().double()  # at the end, since reading one would make a GPU wait
-    total = sum(size * mean for size, mean in zip(sizes, means))
+        total = total + len(labels) * ranking.exact(torch.stack(list(measures.values())))  # no GPU waits for it
     return {prefix + name: mean for name, mean in zip(measures, (total / len(split)).tolist())}
 
 

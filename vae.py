@@ -12,6 +12,7 @@ from torch.nn import functional
 import comparison
 import config
 import data
+import errors
 import models
 import pictures
 import training
@@ -44,7 +45,7 @@ def check_sides(image_shape, conv_widths):
     """Raise UserError where the convolutions cannot halve the image evenly."""
     _, height, width = image_shape
     if height % 2 ** len(conv_widths) or width % 2 ** len(conv_widths):
-        raise config.UserError(f"conv_widths: {len(conv_widths)} convolutions cannot halve an image of {height} x "
+        raise errors.UserError(f"conv_widths: {len(conv_widths)} convolutions cannot halve an image of {height} x "
                                f"{width} pixels evenly; take fewer")
 
 
@@ -82,4 +83,4 @@ def quality(model, split):
 
 
 if __name__ == "__main__":
-    config.run_command(main)
+    errors.run_command(main)

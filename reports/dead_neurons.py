@@ -15,6 +15,7 @@ import torch
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import config  # noqa: E402
 import data  # noqa: E402
+import errors  # noqa: E402
 import models  # noqa: E402
 import ranking  # noqa: E402
 import runlog  # noqa: E402
@@ -37,7 +38,7 @@ def main():
             scale = (0, 1) if vae else (header.mean, header.std)
             load_as = header.dataset, header.dataset_folder, header.holdout, *scale
         except (AttributeError, EOFError, LookupError, RuntimeError, TypeError, UnpicklingError) as error:
-            raise config.UserError(f"{path}: it or its log is not of this suite, or damaged ({type(error).__name__})")
+            raise errors.UserError(f"{path}: it or its log is not of this suite, or damaged ({type(error).__name__})")
         if load_as != loaded_as:
             data_set, loaded_as = data.load(header, torch.device("cpu"), *scale), load_as
         print(f"{path}: {describe(model, data_set, vae)}", flush=True)
@@ -58,4 +59,4 @@ def describe(model, dataset, vae):
 
 
 if __name__ == "__main__":
-    config.run_command(main)
+    errors.run_command(main)

@@ -23,6 +23,7 @@ sys.path.insert(0, ROOT)
 import comparison  # noqa: E402
 import config  # noqa: E402
 import driver  # noqa: E402
+import errors  # noqa: E402
 import files  # noqa: E402
 import jobs  # noqa: E402
 import runlog  # noqa: E402
@@ -110,7 +111,7 @@ def main():
     chosen = [experiment for experiment in experiments()
               if not arguments.names or experiment.name.startswith(tuple(arguments.names))]
     if not chosen:
-        raise config.UserError(f"no experiment's name begins with {' or '.join(arguments.names)}; --list names them")
+        raise errors.UserError(f"no experiment's name begins with {' or '.join(arguments.names)}; --list names them")
     if arguments.list:
         for experiment in chosen:
             print(f"{experiment.name}: {'finished' if is_finished(experiment) else 'to do'}")
@@ -126,7 +127,7 @@ def main():
                 run(experiment)
                 keep(experiment)
                 tqdm.write(f"{experiment.name}: finished after {(time.monotonic() - started) / 60:.1f} minutes")
-            except config.UserError as error:  # such as CIFAR-100 without a network
+            except errors.UserError as error:  # such as CIFAR-100 without a network
                 tqdm.write(f"{experiment.name}: not run ({error})", file=sys.stderr)
                 complete = False
             except SystemExit:
@@ -134,8 +135,8 @@ def main():
                 tqdm.write(f"{experiment.name}: not finished, as said above; its logs stay in "
                            f"{os.path.join(WORK, experiment.name)}, none is kept for the report", file=sys.stderr)
                 complete = False
-            except config.Interrupted:
-                raise config.Interrupted("interrupted; the same command goes on")
+            except errors.Interrupted:
+                raise errors.Interrupted("interrupted; the same command goes on")
             bar.update(experiment.seconds)
     if not complete:
         sys.exit(2)
@@ -210,4 +211,4 @@ def flags_of(experiment):
 
 
 if __name__ == "__main__":
-    config.run_command(main)
+    errors.run_command(main)

@@ -13,7 +13,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 import experiments  # noqa: E402
 
-import config  # noqa: E402
+import errors  # noqa: E402
 import ranking  # noqa: E402
 import runlog  # noqa: E402
 import table  # noqa: E402
@@ -54,7 +54,7 @@ def rows_of(*names):
     """{what an arm is called in numbers.tex: its row} of the one experiment that these results make together."""
     found = table.experiments(logs_of(*names))
     if len(found) != 1:
-        raise config.UserError(f"{', '.join(names)}: {len(found)} experiments in these results; expected one")
+        raise errors.UserError(f"{', '.join(names)}: {len(found)} experiments in these results; expected one")
     (arms,) = found.values()
     return {key_of(arm, runs): row for ((arm, _), runs), row in zip(arms.items(), table.rows(arms))}
 

@@ -14,6 +14,7 @@ from matplotlib import pyplot
 
 # isort: split
 import config
+import errors
 import figures
 import files
 import finished
@@ -252,7 +253,7 @@ def main():
     parser.add_argument("folder", nargs="?", help="where to write, without figures (now: reports/generated, with them)")
     arguments = parser.parse_args()
     if not logs_of("main"):
-        raise config.UserError(f"{findings.RESULTS}: no results of `main`; make experiments makes them")
+        raise errors.UserError(f"{findings.RESULTS}: no results of `main`; make experiments makes them")
     folder = arguments.folder or os.path.join(findings.ROOT, "reports", "generated")
     os.makedirs(folder, exist_ok=True)
     with open(os.path.join(findings.ROOT, "README.md"), encoding="utf-8") as file:
@@ -270,4 +271,4 @@ def main():
 
 
 if __name__ == "__main__":
-    config.run_command(main)
+    errors.run_command(main)

@@ -13,13 +13,15 @@ import pytest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: two threads wait for each other on a busy machine
+WITH_GPU = dict(os.environ)  # for the programs of test_gpu.py; all else is on the processor, also where there is a GPU
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
 # Nothing listens at this proxy, so that no download leaves the machine.
 os.environ.update(http_proxy="http://127.0.0.1:9", https_proxy="http://127.0.0.1:9")
 sys.path.insert(0, ROOT)
 import processes  # noqa: E402
 
-import config  # noqa: E402
 import digits  # noqa: E402
+import errors  # noqa: E402
 import pictures  # noqa: E402
 
 
@@ -64,7 +66,7 @@ def drive(monkeypatch, tmp_path, capsys):
         monkeypatch.setattr(sys, "argv", [program, *arguments])
         status = 0
         try:
-            config.run_command(importlib.import_module(os.path.splitext(program)[0]).main)
+            errors.run_command(importlib.import_module(os.path.splitext(program)[0]).main)
         except SystemExit as end:
             status = end.code
         captured = capsys.readouterr()

@@ -19,6 +19,7 @@ import time
 
 import config
 import digits
+import errors
 import files
 import pictures
 
@@ -98,7 +99,7 @@ def run_main(begun, text, streams, folder, arguments, conditions):
             setattr(module, function, counted(getattr(module, function)))
     main = importlib.import_module(os.path.splitext(arguments[0])[0]).main
     begun.send(None)
-    config.run_command(main)
+    errors.run_command(main)
 
 
 def fewer_digits(times, render=digits.render):

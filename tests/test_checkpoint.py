@@ -11,8 +11,8 @@ import pytest
 import torch
 
 import checkpoint
-import config
 import constants
+import errors
 import files
 import machine
 import ranking
@@ -275,7 +275,7 @@ def test_a_log_that_another_run_has_replaced_is_left_to_it(small, drive, monkeyp
     shutil.rmtree(str(small / "logs"))
     os.rename(str(small / "found"), str(small / "logs"))
     assert contents(small) == kept
-    with pytest.raises(config.UserError, match="replaced meanwhile"), open(log_of(small, "none")) as log:
+    with pytest.raises(errors.UserError, match="replaced meanwhile"), open(log_of(small, "none")) as log:
         os.rename(log.name, log.name + ".gone")
         checkpoint.write(None, None, [log])
 
@@ -547,7 +547,7 @@ def test_a_flipped_byte_is_noticed_or_changes_nothing(interrupted):
             file.write(flip(content, place))
         try:
             assert repr(bits(checkpoint.read(log))) == expected  # in the padding between a file's parts
-        except config.UserError:
+        except errors.UserError:
             noticed += 1
     assert noticed > len(places) / 2
 

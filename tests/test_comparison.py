@@ -11,6 +11,7 @@ from test_checkpoint import ARMS, TINY, log_of
 import comparison
 import config
 import driver
+import errors
 import files
 import jobs
 import machine
@@ -210,7 +211,7 @@ def test_a_run_that_diverges_is_named_and_the_others_go_on(small, monkeypatch, c
     monkeypatch.chdir(small)
     monkeypatch.setattr(sys, "argv", ["driver.py", *TINY["driver.py"][:-1], *SEEDS, "--jobs", count])
     with pytest.raises(SystemExit) as end:
-        config.run_command(driver.main)
+        errors.run_command(driver.main)
     assert end.value.code == 2
     assert re.fullmatch(r"driver.py: random, seed 30: the loss is not finite at epoch 4, batch 7; .*\n",
                         capfd.readouterr().err)
@@ -259,7 +260,7 @@ def test_a_later_seeds_log_that_was_edited_is_refused_before_anything_changes(sm
 
     def ends(run, task, logs):
         if logs[0].name.endswith("worstPruning-seed31.txt"):
-            raise config.UserError("killed")
+            raise errors.UserError("killed")
         return finish(run, task, logs)
     monkeypatch.setattr(training, "finish", ends)
     assert drive(*compare)[0] == 2
@@ -305,10 +306,10 @@ def test_more_seeds_than_there_are_are_refused(small, drive):
 
 
 def test_runs_side_by_side_need_a_processor_that_forks(monkeypatch):
-    with pytest.raises(config.UserError, match="legal here: 1"):
+    with pytest.raises(errors.UserError, match="legal here: 1"):
         jobs.divide_threads(2, torch.device("cuda"))
     monkeypatch.setattr("multiprocessing.get_all_start_methods", lambda: ["spawn"])
-    with pytest.raises(config.UserError, match="legal here: 1"):
+    with pytest.raises(errors.UserError, match="legal here: 1"):
         jobs.divide_threads(2, torch.device("cpu"))
 
 

@@ -17,8 +17,10 @@ from conftest import ROOT
 import comparison
 import config
 import data
+import errors
 import ranking
-from config import CLASSIFIER, SCHEDULE, SETTINGS, VAE, UserError
+from config import CLASSIFIER, SCHEDULE, SETTINGS, VAE
+from errors import UserError
 
 CONSTANTS = os.path.join(os.path.dirname(config.__file__), "constants.py")
 NAN, INF = float("nan"), float("inf")
@@ -338,7 +340,7 @@ def test_what_a_criterion_raises_while_it_ranks_is_shown_by_python(tmp_path, cap
     rank = runpy.run_path(str(tmp_path / "ranking.py"))["fails"]
     with pytest.raises(NameError) as caught:
         rank()
-    config.report_uncaught(caught.type, caught.value, caught.tb)
+    errors.report_uncaught(caught.type, caught.value, caught.tb)
     assert "Traceback" in capsys.readouterr().err
 
 

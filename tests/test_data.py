@@ -14,7 +14,7 @@ import torchvision.datasets
 from conftest import random_images, write_idx
 
 import data
-from config import UserError
+from errors import UserError
 
 CPU = torch.device("cpu")
 IDX_FILES = ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"]

@@ -14,6 +14,7 @@ import comparison
 import config
 import data
 import driver
+import errors
 import files
 import models
 import ranking
@@ -234,7 +235,7 @@ def test_images_that_are_too_small_for_their_convolutions_are_named(drive, tmp_p
     tiny_mnist(tmp_path / "datasets")
     status, _, err = drive(*TINY, "--conv-widths", "2-2-2-2", "--total-epochs", "1")
     assert status == 0, err
-    with pytest.raises(config.UserError, match="4 convolutions cannot halve an image of 15 x 28 pixels"):
+    with pytest.raises(errors.UserError, match="4 convolutions cannot halve an image of 15 x 28 pixels"):
         driver.check_sides((1, 15, 28), [2, 2, 2, 2])
 
 

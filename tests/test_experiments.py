@@ -35,7 +35,7 @@ def run(tmp_path, tiny_mnist, monkeypatch, capsys):
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["experiments.py", *arguments])
         try:
-            experiments.config.run_command(experiments.main)
+            experiments.errors.run_command(experiments.main)
         except SystemExit as end:
             return (end.code, *capsys.readouterr())
         return (0, *capsys.readouterr())

@@ -21,7 +21,7 @@ from processes import Program, wait_for_epoch
 from test_checkpoint import TINY, log_of, remains
 
 import checkpoint
-import config
+import errors
 import files
 import runlog
 
@@ -122,7 +122,7 @@ def wait_for_lock(folder, seconds=30):
         try:
             with files.held(paths):
                 return
-        except config.UserError:
+        except errors.UserError:
             assert time.monotonic() < end, "still held"
             time.sleep(0.01)
 
@@ -167,9 +167,9 @@ def test_killed_while_it_begins(kill_at, place, undisturbed):
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_a_signal_while_python_shuts_down_ends_a_command_without_a_word(name):
-    command = f"""import atexit, os, signal, config
+    command = f"""import atexit, os, signal, errors
 atexit.register(os.kill, os.getpid(), signal.{name})
-config.run_command(lambda: print("done"))"""
+errors.run_command(lambda: print("done"))"""
     ended = subprocess.run([sys.executable, "-c", command], capture_output=True, cwd=ROOT)
     assert (ended.returncode, ended.stdout, ended.stderr) == (-getattr(signal, name), b"done\n", b"")
 
@@ -303,7 +303,7 @@ def test_runs_side_by_side_are_stopped_by_signals_and_with_their_parent(place, u
 def test_the_extent_of_a_log_that_is_gone_says_so(tmp_path):
     with open(str(tmp_path / "log.txt"), "w") as log:
         os.remove(log.name)
-        with pytest.raises(config.UserError, match="log.txt: the log of this run has been removed"):
+        with pytest.raises(errors.UserError, match="log.txt: the log of this run has been removed"):
             files.extent(log)
 
 

@@ -9,7 +9,7 @@ import sys
 import pytest
 from conftest import ROOT
 
-import config
+import errors
 import files
 
 LINE = "Epoch: 1, Batch: 0, Loss: 2.5, Accuracy: 11.5%\n"
@@ -135,9 +135,9 @@ def test_a_whole_file_takes_the_place_of_the_old_one_at_its_end(tmp_path):
 
 
 @pytest.mark.parametrize("error, raised, message", [
-    (OSError(28, "No space left on device"), config.UserError, r"a\.png: .*No space left on device"),
-    (OSError("cannot pickle"), config.UserError, r"a\.png: .*cannot pickle"),
-    (config.UserError("an image is broken"), config.UserError, "^an image is broken$"),
+    (OSError(28, "No space left on device"), errors.UserError, r"a\.png: .*No space left on device"),
+    (OSError("cannot pickle"), errors.UserError, r"a\.png: .*cannot pickle"),
+    (errors.UserError("an image is broken"), errors.UserError, "^an image is broken$"),
     (ValueError("a mistake"), ValueError, "^a mistake$"), (Stop("stop"), Stop, "^stop$")],
     ids=["full", "no number", "user", "mistake", "stop"])
 @pytest.mark.parametrize("old", [{"a.png": "old"}, {}], ids=["old", "none"])
@@ -154,7 +154,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_part(tmp_path):
     path = tmp_path / "a.png"
     path.write_text("old")
     (tmp_path / "a.png.part").symlink_to("/dev/full")
-    with pytest.raises(config.UserError, match=r"a\.png: .*No space"), files.whole_file(str(path)) as file:
+    with pytest.raises(errors.UserError, match=r"a\.png: .*No space"), files.whole_file(str(path)) as file:
         file.write(b"new")  # too little to be written before the file is closed
     assert os.listdir(str(tmp_path)) == ["a.png"]  # before anything is read, since /dev/full never ends
     assert path.read_text() == "old"
@@ -179,7 +179,7 @@ def start_run(path, then):
 def test_a_log_that_is_being_written_is_refused_to_another_run(tmp_path):
     path = files.log_path(str(tmp_path), "MNIST", "none")
     with create(path, "# run = 1\n") as log:
-        with pytest.raises(config.UserError, match="withoutPruning.txt: another run is writing this log"):
+        with pytest.raises(errors.UserError, match="withoutPruning.txt: another run is writing this log"):
             create(path, "# run = 2\n")
         log.write(LINE)
     assert [file.read_text() for file in (tmp_path / "MNIST").iterdir()] == ["# run = 1\n" + LINE]

@@ -4,7 +4,7 @@ import warnings
 import pytest
 from matplotlib import pyplot
 
-import config
+import errors
 import figures
 import finished
 import runlog
@@ -156,9 +156,9 @@ def test_without_another_arms_rounds_no_difference_of_them_is_drawn():
 
 @pytest.mark.parametrize("logs", [["random", "none"], ["contribution"]])
 def test_differences_need_contribution_and_another_arm(logs):
-    with pytest.raises(config.UserError, match="differences: MNIST needs a log of contribution-based pruning and one"):
+    with pytest.raises(errors.UserError, match="differences: MNIST needs a log of contribution-based pruning and one"):
         finished.KINDS["differences"](runs(*logs))
-    with pytest.raises(config.UserError, match="with the same seed"):
+    with pytest.raises(errors.UserError, match="with the same seed"):
         finished.KINDS["differences"]([*runs("contribution", seeds=[1]), *runs("random", seeds=[2])])
 
 
@@ -186,13 +186,13 @@ def test_every_data_set_has_a_panel():
 
 @pytest.mark.parametrize("kind", ["rounds", "variants", "differences", "removed"])
 def test_runs_that_differ_in_more_than_the_figure_shows_are_refused(kind):
-    with pytest.raises(config.UserError, match=f"--figure {kind}: logs of MNIST differ in batch_size; give those"):
+    with pytest.raises(errors.UserError, match=f"--figure {kind}: logs of MNIST differ in batch_size; give those"):
         finished.KINDS[kind]([*runs("random", batch_size=7), *runs("random", batch_size=8)])
 
 
 @pytest.mark.parametrize("kind", ["rounds", "variants", "differences"])
 def test_figures_of_rounds_need_one(kind):
-    with pytest.raises(config.UserError, match="no log of MNIST has a round"):
+    with pytest.raises(errors.UserError, match="no log of MNIST has a round"):
         finished.KINDS[kind](runs("none"))
 
 

@@ -14,10 +14,12 @@ from matplotlib import pyplot
 
 import checkpoint
 import config
+import errors
 import finished
 import plot
 import runlog
-from config import CLASSIFIER, SETTINGS, VAE, UserError
+from config import CLASSIFIER, SETTINGS, VAE
+from errors import UserError
 from runlog import Batch, Epoch, LogError, Round, RunLog
 
 CONSTANTS = config.load_constants()
@@ -478,7 +480,7 @@ def test_flags_give_a_legal_configuration_or_the_help_or_one_line(tmp_path, monk
     monkeypatch.setattr(sys, "argv", ["driver.py"])
     sys.stderr.reconfigure(errors="backslashreplace")  # as Python's own
     try:
-        config.run_command(main)
+        errors.run_command(main)
     except SystemExit as end:
         status = end.code
     out, err = capsys.readouterr()

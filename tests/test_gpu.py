@@ -9,9 +9,9 @@ import time
 
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, WITH_GPU
 
-import config
+import errors
 import machine
 
 needs_gpu = pytest.mark.skipif(not shutil.which("nvidia-smi"), reason="this machine has no GPU")  # asked without CUDA
@@ -24,8 +24,7 @@ TIMES = re.compile(r", time \S+ s|^# (started|cuda_graphs|log_folder) .*", re.MU
 
 
 def start(folder, program, *flags):
-    environment = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
-    return subprocess.Popen([sys.executable, os.path.join(ROOT, program), *flags], cwd=str(folder), env=environment,
+    return subprocess.Popen([sys.executable, os.path.join(ROOT, program), *flags], cwd=str(folder), env=WITH_GPU,
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
@@ -70,15 +69,14 @@ def with_a_number(model, images, labels):
     return loss * (1 if loss.item() > 0 else 2), measures
 
 driver.classify = with_a_number
-driver.config.run_command(driver.main)
+driver.errors.run_command(driver.main)
 """
 
 
 @needs_gpu
 def test_a_step_that_cannot_be_recorded_is_named_with_a_way_out(small):
     flags = ["-c", READS_A_NUMBER, *FLAGS]
-    environment = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
-    environment["PYTHONPATH"] = ROOT
+    environment = {**WITH_GPU, "PYTHONPATH": ROOT}
     done = subprocess.run([sys.executable, *flags], cwd=str(small), env=environment, stderr=subprocess.PIPE)
     assert done.returncode == 2 and b"cannot be recorded for the GPU" in done.stderr and b"Traceback" not in done.stderr
     done = subprocess.run([sys.executable, *flags, "--cuda-graphs", "False"], cwd=str(small), env=environment)
@@ -128,5 +126,5 @@ def test_what_cannot_be_recorded_is_a_user_error(monkeypatch):
     monkeypatch.setattr(torch.cuda, "CUDAGraph", object)
     monkeypatch.setattr(torch.cuda, "graph", Refused)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda: None)
-    with pytest.raises(config.UserError, match=r"not permitted when stream is capturing\), .* --cuda-graphs False"):
+    with pytest.raises(errors.UserError, match=r"not permitted when stream is capturing\), .* --cuda-graphs False"):
         machine.recorded(abs, torch.ones(1))

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 import checkpoint
-import config
+import errors
 import models
 
 
@@ -378,6 +378,6 @@ def test_a_full_disk_is_a_user_error_and_keeps_the_old_network(tmp_path):
     path = tmp_path / "network.pt"
     path.write_text("old")
     (tmp_path / "network.pt.part").symlink_to("/dev/full")
-    with pytest.raises(config.UserError, match="network.pt"):
+    with pytest.raises(errors.UserError, match="network.pt"):
         checkpoint.save_network(str(path), *reversed(pruned_network(models.build, sizes)))
     assert path.read_text() == "old"

@@ -9,7 +9,7 @@ import pytest
 import files
 import runlog
 import table
-from config import UserError
+from errors import UserError
 
 WORDS = {"none": "without pruning", "contribution": "contribution-based pruning", "random": "randomised pruning"}
 

@@ -14,9 +14,9 @@ from torch import nn
 from torch.nn import functional
 
 import checkpoint
-import config
 import data
 import driver
+import errors
 import files
 import machine
 import models
@@ -349,7 +349,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_the_log_stays_whole(
                 measures[measure] = measures[measure] * value
         return loss, measures
 
-    with pytest.raises(config.UserError, match="epoch 2, batch " + str(batch) + "; .*learning_rate"):
+    with pytest.raises(errors.UserError, match="epoch 2, batch " + str(batch) + "; .*learning_rate"):
         train_alone(given, "contribution", log, breaking)
     found = log.read()
     assert [(batch.epoch, batch.batch) for batch in found.batches] == [
@@ -359,14 +359,14 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_the_log_stays_whole(
 
 
 def test_a_learning_rate_that_is_too_high_ends_the_run(new_log):
-    with pytest.raises(config.UserError, match="not finite at epoch 1, batch [12]; .* .now: 1e.20"):
+    with pytest.raises(errors.UserError, match="not finite at epoch 1, batch [12]; .* .now: 1e.20"):
         train_alone(settings(learning_rate=1e20), "none", new_log())
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
 def test_a_full_disk_is_a_user_error_that_names_the_log(new_log):
     whole, full = new_log(), open("/dev/full", "w")
-    with pytest.raises(config.UserError, match="/dev/full: No space"):
+    with pytest.raises(errors.UserError, match="/dev/full: No space"):
         files.write([whole.file, full], "a line\n")
     assert whole.lines() == ["a line"]
     with contextlib.suppress(OSError):
@@ -423,7 +423,7 @@ def test_auto_takes_bfloat16_where_it_pays(name, device, convolutions, flags, pi
 @pytest.mark.parametrize("device", ["mps", "cuda"])
 def test_bfloat16_is_refused_where_torch_or_the_gpu_has_none(device, monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (7, 5))
-    with pytest.raises(config.UserError, match=f"not on the device {device}"):
+    with pytest.raises(errors.UserError, match=f"not on the device {device}"):
         machine.pick_precision("bfloat16", torch.device(device), True)
 
 
@@ -439,7 +439,7 @@ def test_a_gpu_for_which_torch_has_no_kernels_is_named(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch, "ones", ones)
     for name in ("cuda", "auto"):
-        with pytest.raises(config.UserError, match="^device cuda: CUDA error: no kernel image .*; take --device cpu$"):
+        with pytest.raises(errors.UserError, match="^device cuda: CUDA error: no kernel image .*; take --device cpu$"):
             machine.pick_device(name)
 
 

@@ -422,7 +422,7 @@ def test_celeba_is_trained_on_in_colour(drive, tmp_path, tiny_celeba, drawn):
 def test_convolutions_must_halve_the_image_evenly(sides, widths, fit):
     if fit:
         return vae.check_sides((3, *sides), widths)
-    with pytest.raises(vae.config.UserError, match=f"{len(widths)} convolutions .* {sides[0]} x {sides[1]} pixels"):
+    with pytest.raises(vae.errors.UserError, match=f"{len(widths)} convolutions .* {sides[0]} x {sides[1]} pixels"):
         vae.check_sides((3, *sides), widths)
 
 
