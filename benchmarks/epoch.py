@@ -1,4 +1,4 @@
-"""A training epoch against the recipe of every tutorial, and against the bare matrix products that it needs.
+"""A training epoch against the recipe of every tutorial and against the bare matrix products that it needs.
 
     python benchmarks/epoch.py
 
@@ -94,6 +94,39 @@ def tutorial_epoch(dataset, image_shape, table):
     return epoch
 
 
+def by_hand(prepared):
+    """A function that trains an epoch of a FeedForward without autograd and torch.optim: the gradients of the mean
+    cross-entropy and SGD's update are written out. It logs and evaluates nothing."""
+    settings, run, task = prepared
+    weights = [parameter.detach() for parameter in run.model.parameters()]
+    momenta = [torch.zeros_like(weight) for weight in weights]
+    train = task.data.train
+
+    def step(index):
+        images, labels = train.batch(index)
+        values = [images.flatten(1)]
+        for weight in weights[:-1]:
+            values.append(torch.mm(values[-1], weight.t()).relu_())
+        logits = torch.mm(values[-1], weights[-1].t())
+        logarithms = logits.log_softmax(1)
+        measures = torch.stack([functional.nll_loss(logarithms, labels),
+                                100 * (logits.argmax(1) == labels).float().mean()])
+        gradient = logarithms.exp_()
+        gradient[torch.arange(len(labels)), labels] -= 1
+        gradient /= len(labels)
+        for value, weight, momentum in zip(values[::-1], weights[::-1], momenta[::-1]):
+            momentum.mul_(settings.momentum).add_(torch.mm(gradient.t(), value))
+            if value is not values[0]:
+                gradient = torch.mm(gradient, weight).mul_(value > 0)
+            weight.sub_(momentum, alpha=settings.learning_rate)
+        return measures
+
+    def epoch():
+        for index in torch.randperm(len(train)).split(settings.batch_size):
+            step(index)
+    return epoch
+
+
 def bare_products(count, table):
     """A function that does the matrix products of an epoch: forward, and back but to the image."""
     sizes, batch = [784, *table["hidden_widths"], 10], table["batch_size"]
@@ -130,7 +163,8 @@ def rows():
 
 def rows_of(case, dataset, *flags):
     """An epoch in every precision, as driver.py trains it with these flags, against the recipe on the images of
-    `dataset`; on a GPU against its own kernels one by one; without convolutions against the matrix products."""
+    `dataset`; on a GPU against its own kernels one by one; without convolutions against the matrix products; and the
+    limits that nothing passes."""
     def prepare(precision, *further):
         return pruned.prepare(driver, case.shape, case.by_us, "--dataset", case.name, "--precision", precision, *flags,
                               *further)
@@ -145,8 +179,12 @@ def rows_of(case, dataset, *flags):
         if side_by_side.ON_GPU:
             epochs["its kernels one by one", precision] = (pruned.epoch(prepare(precision, "--cuda-graphs", "False")),
                                                            case.by_us)
+    limits = {}
     if not table["conv_widths"]:
-        epochs["the bare matrix products"] = bare_products(case.images, table), case.images
+        limits["the bare matrix products"] = bare_products(case.images, table)
+        if not side_by_side.ON_GPU:
+            limits["steps without autograd and torch.optim"] = by_hand(prepare("float32"))
+    epochs.update((name, (epoch, case.images)) for name, epoch in limits.items())
     every = side_by_side.in_turn(*(epoch for epoch, _ in epochs.values()))
     times = {name: [case.images / images * seconds for seconds in some]
              for (name, (_, images)), some in zip(epochs.items(), every)}
@@ -163,9 +201,8 @@ def rows_of(case, dataset, *flags):
         elif theirs:
             row = side_by_side.compared(f"{what}, {precision}, against {other}", times[precision], theirs, wanted)
             yield row._replace(ours=f"{row.ours}, {1 / statistics.median(times[precision]):.3g} epochs a second")
-    if not table["conv_widths"]:
-        yield side_by_side.compared(f"limit: the bare matrix products of an {what}, against the recipe of every "
-                                    "tutorial", times["the bare matrix products"],
+    for name in limits:
+        yield side_by_side.compared(f"limit: {name} of an {what}, against the recipe of every tutorial", times[name],
                                     times["the recipe of every tutorial"], "")
 
 

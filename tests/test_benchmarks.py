@@ -9,6 +9,7 @@ from conftest import ROOT
 
 sys.path.append(os.path.join(ROOT, "benchmarks"))
 import bench  # noqa: E402
+import epoch  # noqa: E402
 import growth  # noqa: E402
 import pruned  # noqa: E402
 import side_by_side  # noqa: E402
@@ -40,6 +41,21 @@ def test_the_work_of_an_epoch_and_of_a_ranking_is_that_by_hand():
     back = [784 * 50, 2 * 50 * 30, 2 * 30 * 10]  # of the weights, and of what comes in where that is no image
     c_avg = [2 * 50 * 30, 2 * 30 * 10]  # the sums over a layer's inputs, and the shares summed over the images
     assert growth.products(prepared) == (sum(forward) + sum(back), sum(forward[:2]) + sum(c_avg))
+
+
+def test_steps_without_autograd_and_torch_optim_train_the_same_weights():
+    def prepare():
+        torch.manual_seed(30)  # one batch an epoch, whose order changes little
+        return pruned.prepare(driver, (28, 28, 1), 40, "--dataset", "MNIST", "--batch-size", "40")
+
+    by_suite, by_hand = prepare(), prepare()
+    before = [weight.detach().clone() for weight in by_suite.run.model.parameters()]
+    for train in (pruned.epoch(by_suite), epoch.by_hand(by_hand)):
+        train()
+        train()
+    for old, one, other in zip(before, by_suite.run.model.parameters(), by_hand.run.model.parameters()):
+        torch.testing.assert_close(other, one, rtol=0, atol=1e-6)
+        assert (one - old).abs().max() > 1e-4
 
 
 def test_two_functions_are_called_in_turn_after_one_call_to_warm_up(monkeypatch):
