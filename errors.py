@@ -1,4 +1,5 @@
 """How a command ends: what the user can mend, an interruption or a lack of memory becomes one line and a status."""
+import errno
 import os
 import re
 import signal
@@ -51,11 +52,25 @@ def report_errors(function):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         end(1, "the program that read the output has gone")
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and not re.search(NO_MEMORY, str(error)):
+        if not is_lack_of_memory(error):
             raise
         end(2, "there is not enough memory for this; take a smaller batch_size, hidden_widths or conv_widths")
     except OSError as error:
-        end(2, f"{error.filename or 'input or output'}: {error.strerror or error}")
+        end(2, f"{error.filename or 'input or output'}: {reason(error)}")
+
+
+def is_lack_of_memory(error):
+    return isinstance(error, MemoryError) or bool(re.search(NO_MEMORY, str(error)))
+
+
+REMEDIES = {errno.ENOSPC: "free some space", errno.EDQUOT: "free some space",
+            errno.EACCES: "change its permissions or give another folder", errno.EROFS: "give another folder"}
+
+
+def reason(error):
+    """What the system says of an OSError, and what to do where that is known."""
+    said = error.strerror or str(error)
+    return f"{said}; {REMEDIES[error.errno]}" if error.errno in REMEDIES else said
 
 
 def end(status, message):

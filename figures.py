@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 
 import runlog
 import table
-from errors import UserError
+from errors import UserError, reason
 
 # The colours of Okabe and Ito can be told apart by the colour-blind; the first three differ in grey as well.
 ARMS = {"none": ("#000000", "o"), "contribution": ("#0072B2", "s"), "random": ("#E69F00", "^"),
@@ -235,5 +235,5 @@ def save(stem, **options):
         try:
             pyplot.savefig(stem + extension, metadata=metadata, **options)
         except OSError as error:
-            raise UserError(f"{stem}{extension}: {error.strerror}")
+            raise UserError(f"{stem}{extension}: {reason(error)}")
         print(f"wrote {stem}{extension}")

@@ -6,7 +6,7 @@ import os
 import zlib
 
 from config import CLASSIFIER
-from errors import UserError
+from errors import UserError, reason
 
 try:
     import fcntl
@@ -68,7 +68,7 @@ def reopen(paths):
         try:
             logs = [open(path, "r+", encoding="utf-8", newline="\n") for path in paths]
         except OSError as error:
-            raise UserError(f"{error.filename}: {error.strerror}; without its log a run cannot go on")
+            raise UserError(f"{error.filename}: {reason(error)}; without its log a run cannot go on")
         for log in logs:
             lock(log)
     return logs
@@ -164,7 +164,7 @@ def write(logs, text):
             log.write(text)
             log.flush()
         except OSError as error:
-            raise UserError(f"{log.name}: {error.strerror}; what was written before is kept")
+            raise UserError(f"{log.name}: {reason(error)}; what was written before is kept")
 
 
 # ---- other files ----
@@ -182,7 +182,7 @@ def whole_file(path):
         with contextlib.suppress(OSError):
             os.remove(path + ".part")
         if isinstance(error, OSError):
-            raise UserError(f"{path}: could not be written ({error.strerror or error})")
+            raise UserError(f"{path}: could not be written ({reason(error)})")
         raise
 
 

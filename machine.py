@@ -1,4 +1,5 @@
-"""The machine that a run is on: its device, how exactly it repeats itself, and what a log's header says of it."""
+"""The machine that a run is on: its device, how exactly it repeats itself, how a GPU is given a training step, and what
+a log's header says of it."""
 import contextlib
 import ctypes
 import os
@@ -11,11 +12,12 @@ from collections import Counter
 import numpy as np
 import torch
 
-from errors import UserError
+from errors import UserError, is_lack_of_memory
 
 
 def pick_device(name):
-    """The torch device of this name; "auto" takes a GPU if there is one. Raises UserError for one that is not there."""
+    """The torch device of this name; "auto" takes a GPU if there is one. What this thread does on a GPU is from then on
+    in a stream of its own. Raises UserError for a device that is not there."""
     if name == "cpu":
         # --jobs forks, which a process cannot in which CUDA has started: the question whether there is one starts it,
         # and so does Adam.
@@ -34,7 +36,8 @@ def pick_device(name):
             torch.ones(1, device=name).add(1).item()
         except RuntimeError as error:  # such as a GPU for which this torch has no kernels
             raise UserError(f"device cuda: {str(error).splitlines()[0]}; take --device cpu")
-        torch.cuda.set_stream(torch.cuda.Stream())  # on a device's first stream no graph can be recorded
+        if torch.cuda.current_stream() == torch.cuda.default_stream():  # on which no graph can be recorded
+            torch.cuda.set_stream(torch.cuda.Stream())
     return torch.device(name)
 
 
@@ -85,7 +88,8 @@ class Recording:
     """A function that a GPU is given again and again: after a while recorded as a CUDA graph, and launched as one.
 
     To launch the 50 kernels of a small network's step takes several times as long as their work. A graph goes on with
-    the very tensors that the function used, so after a round, which replaces them, a new recording is needed.
+    the very tensors that the function used, so after a round, which replaces them, a new recording is needed; and with
+    the numbers that Python computed when it was recorded.
     """
 
     WARM_UP = 3  # calls before it is recorded, in which optimizers and libraries make what they keep
@@ -94,8 +98,9 @@ class Recording:
         self.calls, self.graphs = Counter(), {}
 
     def run(self, function, argument):
-        """function(argument) of a tensor on the GPU; the result holds until the next call. Each shape of the argument
-        has its own graph. Raises UserError for a function in which the processor takes part."""
+        """function(argument) of a tensor on the GPU, always of the same function; the result holds until the next call.
+        Each shape of the argument has its own graph. Raises UserError for a function in which the processor waits for
+        the GPU."""
         shape = argument.shape
         if self.calls[shape] < self.WARM_UP:
             self.calls[shape] += 1
@@ -115,7 +120,10 @@ def recorded(function, argument):
         with torch.cuda.graph(graph, stream=torch.cuda.current_stream()):
             result = function(argument)
     except RuntimeError as error:
-        raise UserError(f"a training step cannot be recorded for the GPU ({str(error).splitlines()[0]}), as where it "
+        cause = error.__context__ or error  # the end of a recording that failed is an error too
+        if is_lack_of_memory(cause):
+            raise cause
+        raise UserError(f"a training step cannot be recorded for the GPU ({str(cause).splitlines()[0]}), as where it "
                         "reads a number with .item(); take --cuda-graphs False, which is slower")
     return graph, argument, result
 

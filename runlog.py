@@ -18,7 +18,7 @@ import contextlib
 import re
 from collections import namedtuple
 
-from errors import UserError
+from errors import UserError, reason
 
 # What figures call the arms and the data sets.
 ARM_WORDS = {"none": "without pruning", "contribution": "contribution-based pruning", "random": "randomised pruning",
@@ -171,7 +171,7 @@ def parse_log(path):
             for number, line in enumerate(file, 1):
                 parse_line(log, number, line)
     except OSError as error:
-        raise LogError(f"{path}: {error.strerror}")
+        raise LogError(f"{path}: {reason(error)}")
     if not log.batches:
         raise LogError(f"{path}, line 1: no batch line follows; expected lines like '{BATCH.example}'")
     return log

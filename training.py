@@ -142,7 +142,7 @@ def train_epoch(run, task, config, logs, bar, stop):
         if history is None:
             # One tensor for the epoch's numbers: kept apart, they would lie between the batches' large tensors and stop
             # the allocator from using that memory again (a CIFAR-10 run took up to 3.1 GB so, in place of 1.4). They
-            # stay on the device until the epoch ends, since reading one would make a GPU wait.
+            # stay on the device until the epoch ends, but for the bar's, since reading one makes a GPU wait.
             history = torch.zeros(math.ceil(len(split) / config.batch_size), len(measures), device=device)
         history[batch] = measures
         if batch % LOG_EVERY == 0 and not bar.disable:
@@ -167,9 +167,9 @@ def train_epoch(run, task, config, logs, bar, stop):
 def step(run, task, config, index):
     """One step of the optimizer on the training images at an index (B,); returns the names of its measures and their
     values, a tensor that holds until the next step."""
-    def on_batch(index):
-        images, labels = task.data.train.batch(index)
-        with machine.autocast(index.device, config.precision):
+    def on_batch(its_index):
+        images, labels = task.data.train.batch(its_index)
+        with machine.autocast(labels.device, config.precision):
             loss, measures = task.objective(run.model, images, labels)
         run.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -224,6 +224,7 @@ def not_finite(epoch, batch, config):
 
 def prune(run, task, config, arm, logs):
     """One round: rank all groups on the frozen network over the training set, then remove; returns its line."""
+    run.recording = machine.Recording()  # the one before is of weights that go
     before = describe(run, task)
     started = time.perf_counter()
     passes = ranking.Passes(run.model, lambda: ranking_batches(run, task, config), task.summed_loss, config.compensate)
@@ -233,7 +234,6 @@ def prune(run, task, config, arm, logs):
         for group, keep, moments in zip(passes.groups, survivors, passes.moments()):
             models.compensate(group, keep, moments)
     models.remove(passes.groups, survivors, run.optimizer)
-    run.recording = machine.Recording()  # of the new weights
     seconds = time.perf_counter() - started  # of ranking and removal alone
     run.rounds, run.seconds = run.rounds + 1, run.seconds + seconds
     line = runlog.format_round(run.rounds, run.epoch, before, describe(run, task), seconds)
@@ -269,7 +269,7 @@ def evaluate(model, split, objective, prefix):
     total = 0
     for images, labels in split.batches():
         measures = objective(model, images, labels)[1]
-        total = total + len(labels) * ranking.exact(torch.stack(list(measures.values())))  # no GPU waits for it
+        total = total + len(labels) * ranking.exact(torch.stack(list(measures.values())))
     return {prefix + name: mean for name, mean in zip(measures, (total / len(split)).tolist())}
 
 

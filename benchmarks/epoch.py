@@ -96,7 +96,7 @@ def tutorial_epoch(dataset, image_shape, table):
 
 def by_hand(prepared):
     """A function that trains an epoch of a FeedForward without autograd and torch.optim: the gradients of the mean
-    cross-entropy and SGD's update are written out. It logs and evaluates nothing."""
+    cross-entropy and SGD's update are written out, and the batch's measures. It logs and evaluates nothing."""
     settings, run, task = prepared
     weights = [parameter.detach() for parameter in run.model.parameters()]
     momenta = [torch.zeros_like(weight) for weight in weights]
@@ -133,18 +133,18 @@ def bare_products(count, table):
     weights = [torch.randn(outputs, inputs, device=side_by_side.DEVICE) for inputs, outputs in zip(sizes, sizes[1:])]
     values = [torch.randn(batch, size, device=side_by_side.DEVICE) for size in sizes]
 
-    def products():
+    def products(_):
         for number, weight in enumerate(weights):
             torch.mm(values[number], weight.t())
             torch.mm(values[number + 1].t(), values[number])
             if number:
                 torch.mm(values[number + 1], weight)
 
-    step = side_by_side.recorded(products)
+    step, nothing = side_by_side.recorded(products), torch.zeros(0, device=side_by_side.DEVICE)
 
     def epoch():
         for _ in range(count // batch):
-            step()
+            step(nothing)
     return epoch
 
 
@@ -169,19 +169,22 @@ def rows_of(case, dataset, *flags):
         return pruned.prepare(driver, case.shape, case.by_us, "--dataset", case.name, "--precision", precision, *flags,
                               *further)
 
+    def scaled(images):
+        return "" if images == case.images else f" scaled from {images:,} images"
+
     height, width, channels = case.shape
     by_us = {precision: prepare(precision) for precision in side_by_side.PRECISIONS}
     table = vars(by_us["float32"].settings)
-    epochs = {"the recipe of every tutorial": (tutorial_epoch(dataset, (channels, height, width), table),
-                                               case.by_recipe)}
+    recipe, products = f"the recipe of every tutorial{scaled(case.by_recipe)}", "the bare matrix products"
+    epochs = {recipe: (tutorial_epoch(dataset, (channels, height, width), table), case.by_recipe)}
     for precision, prepared in by_us.items():
         epochs[precision] = pruned.epoch(prepared), case.by_us
-        if side_by_side.ON_GPU:
-            epochs["its kernels one by one", precision] = (pruned.epoch(prepare(precision, "--cuda-graphs", "False")),
-                                                           case.by_us)
+    one_by_one = {precision: f"its {precision} kernels one by one" for precision in by_us if side_by_side.ON_GPU}
+    for precision, name in one_by_one.items():
+        epochs[name] = pruned.epoch(prepare(precision, "--cuda-graphs", "False")), case.by_us
     limits = {}
     if not table["conv_widths"]:
-        limits["the bare matrix products"] = bare_products(case.images, table)
+        limits[products] = bare_products(case.images, table)
         if not side_by_side.ON_GPU:
             limits["steps without autograd and torch.optim"] = by_hand(prepare("float32"))
     epochs.update((name, (epoch, case.images)) for name, epoch in limits.items())
@@ -189,21 +192,19 @@ def rows_of(case, dataset, *flags):
     times = {name: [case.images / images * seconds for seconds in some]
              for (name, (_, images)), some in zip(epochs.items(), every)}
 
-    what = f"epoch, {case.name} net, batch {table['batch_size']}"
-    for precision, other, wanted in [*((precision, "the recipe of every tutorial", wanted)
-                                       for precision, wanted in case.wanted.items()),
-                                     *((precision, "its kernels one by one", "") for precision in case.wanted),
-                                     ("float32", "the bare matrix products", ">= 0.4")]:
-        theirs = times.get(other, times.get((other, precision)))
+    what = f"epoch{scaled(case.by_us)}, {case.name} net, batch {table['batch_size']}"
+    pairs = [*((precision, recipe, wanted) for precision, wanted in case.wanted.items()),
+             *((precision, name, "") for precision, name in one_by_one.items()),
+             *(("float32", name, ">= 0.4") for name in limits if name == products)]
+    for precision, other, wanted in pairs:
         if precision not in times:
             yield side_by_side.Row(f"{what}, {precision}: not measured, the device has no instructions for it", "", "",
                                    "", wanted)
-        elif theirs:
-            row = side_by_side.compared(f"{what}, {precision}, against {other}", times[precision], theirs, wanted)
-            yield row._replace(ours=f"{row.ours}, {1 / statistics.median(times[precision]):.3g} epochs a second")
+            continue
+        row = side_by_side.compared(f"{what}, {precision}, against {other}", times[precision], times[other], wanted)
+        yield row._replace(ours=f"{row.ours}, {1 / statistics.median(times[precision]):.3g} epochs a second")
     for name in limits:
-        yield side_by_side.compared(f"limit: {name} of an {what}, against the recipe of every tutorial", times[name],
-                                    times["the recipe of every tutorial"], "")
+        yield side_by_side.compared(f"limit: {name} of an {what}, against {recipe}", times[name], times[recipe], "")
 
 
 if __name__ == "__main__":

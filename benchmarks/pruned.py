@@ -80,12 +80,12 @@ def rows_of(case):
         return prepare(case.program, case.shape, count, "--dataset", case.dataset, *flags)
 
     def read():
-        for _ in train.batches(batch_size, order):
-            pass
+        for index in order.split(batch_size):
+            read_batch(index)
 
     before, after, least = fresh(), fresh(), fresh()
     batch_size, train = before.settings.batch_size, before.task.data.train
-    order = torch.randperm(case.timed).to(train.labels.device)
+    order, read_batch = torch.randperm(case.timed).to(train.labels.device), side_by_side.recorded(train.batch)
     steps = math.ceil(case.timed / batch_size)
     of_one_image = fresh(steps, "--batch-size", "1")
     prune(after, training.final_widths(before.settings))

@@ -13,12 +13,18 @@ import torch
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import machine  # noqa: E402
+from errors import UserError  # noqa: E402
 from table import as_markdown  # noqa: E402
 
-DEVICE = machine.pick_device(os.environ.get("DEVICE", "cpu"))
-ON_GPU = DEVICE.type == "cuda"
-HOLDER = "GPU" if ON_GPU else "process"  # of the memory that is counted
+if os.environ.get("DEVICE", "cpu") not in ("cpu", "cuda"):
+    sys.exit(f"DEVICE={os.environ['DEVICE']}: legal: cpu or cuda")
+ON_GPU = os.environ.get("DEVICE") == "cuda"
+HOLDER = "GPU's tensors" if ON_GPU else "process"  # of the memory that is counted
 REPEATS = 5
+try:
+    DEVICE = machine.pick_device("cuda" if ON_GPU else "cpu")
+except UserError as error:
+    sys.exit(f"DEVICE=cuda: {error}")
 # Those that the device multiplies in; bfloat16 without instructions for it takes minutes and says nothing.
 PRECISIONS = ["float32", "bfloat16"] if machine.multiplies_bfloat16(DEVICE) else ["float32"]
 
@@ -64,9 +70,9 @@ def finish_work():
 
 
 def recorded(function):
-    """A function of nothing that a GPU is given again and again as programs give it a training step."""
-    recording, nothing = machine.Recording(), torch.zeros(0, device=DEVICE)
-    return (lambda: recording.run(lambda _: function(), nothing)) if ON_GPU else function
+    """A function of a tensor that a GPU is given again and again as programs give it a training step."""
+    recording = machine.Recording()
+    return (lambda argument: recording.run(function, argument)) if ON_GPU else function
 
 
 def duration(value):

@@ -2,7 +2,7 @@
 
     python benchmarks/vae_85m.py
 
-Both sides take their steps in turn, ours in float32 and, where the processor has instructions for it, in bfloat16; ours
+Both sides take their steps in turn, ours in float32 and, where the device has instructions for it, in bfloat16; ours
 also reads uint8 images, logs and evaluates one image. Under two minutes and 5 GB on 2 cores.
 """
 import statistics

@@ -13,10 +13,13 @@ import pytest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: two threads wait for each other on a busy machine
-WITH_GPU = dict(os.environ)  # for the programs of test_gpu.py; all else is on the processor, also where there is a GPU
-os.environ["CUDA_VISIBLE_DEVICES"] = ""
 # Nothing listens at this proxy, so that no download leaves the machine.
 os.environ.update(http_proxy="http://127.0.0.1:9", https_proxy="http://127.0.0.1:9")
+# All tests are on the processor, also where there is a GPU, but for programs that get WITH_GPU. pytest-xdist's workers
+# have the environment that this leaves.
+os.environ.setdefault("GPUS_OF_TESTS", os.environ.get("CUDA_VISIBLE_DEVICES", "0"))
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
+WITH_GPU = {**os.environ, "CUDA_VISIBLE_DEVICES": os.environ["GPUS_OF_TESTS"]}
 sys.path.insert(0, ROOT)
 import processes  # noqa: E402
 

@@ -58,6 +58,16 @@ def test_steps_without_autograd_and_torch_optim_train_the_same_weights():
         assert (one - old).abs().max() > 1e-4
 
 
+def test_a_precision_that_the_device_lacks_is_named_once(monkeypatch):
+    monkeypatch.setattr(side_by_side, "PRECISIONS", ["float32"])
+    monkeypatch.setattr(side_by_side, "in_turn", lambda *functions: [[1.0, 1.0]] * len(functions))
+    case = epoch.CIFAR10._replace(by_us=50, by_recipe=50)
+    dataset = epoch.ColourImages(*epoch.random_images(case.by_recipe, case.shape))
+    own, missing = epoch.rows_of(case, dataset)
+    assert own.ratio == 1 and "scaled from 50 images, CIFAR10 net, batch 128, float32, against" in own.what
+    assert "bfloat16: not measured" in missing.what and missing.wanted == case.wanted["bfloat16"]
+
+
 def test_two_functions_are_called_in_turn_after_one_call_to_warm_up(monkeypatch):
     called, clock = [], iter(range(1000))
     monkeypatch.setattr(side_by_side.time, "perf_counter", lambda: next(clock))

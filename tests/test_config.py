@@ -1,6 +1,7 @@
 """constants.py, the flags and the menu: what is legal is taken, everything else is one clear line."""
 import ast
 import builtins
+import errno
 import glob
 import importlib
 import io
@@ -419,3 +420,11 @@ def test_a_dash_is_the_empty_list():
 
 def test_pruning_and_compare_exclude_each_other():
     assert "not allowed with" in refusal(resolve, "--dataset", "1", "--pruning", "random", "--compare")
+
+
+@pytest.mark.parametrize("error, words", [
+    (OSError(errno.ENOSPC, "No space left on device"), "No space left on device; free some space"),
+    (OSError(errno.EACCES, "Permission denied"), "Permission denied; change its permissions or give another folder"),
+    (OSError(errno.EIO, "Input/output error"), "Input/output error"), (OSError("odd"), "odd")])
+def test_what_the_system_says_has_a_remedy_where_one_is_known(error, words):
+    assert errors.reason(error) == words

@@ -373,7 +373,7 @@ def test_a_face_that_cannot_be_read_is_named(tmp_path, celeba, how):
 def test_a_full_disk_while_faces_are_written_is_one_line(tmp_path, celeba):
     path = os.path.join(celeba, "train_64x64.npy")
     os.symlink("/dev/full", path + ".part")
-    assert refusal(tmp_path, "CelebA") == f"{path}: could not be written (No space left on device)"
+    assert refusal(tmp_path, "CelebA") == f"{path}: could not be written (No space left on device; free some space)"
     assert made(celeba) == []
 
 

@@ -7,14 +7,23 @@ import subprocess
 import sys
 import time
 
+import processes
 import pytest
 import torch
 from conftest import ROOT, WITH_GPU
 
+import data
 import errors
 import machine
 
-needs_gpu = pytest.mark.skipif(not shutil.which("nvidia-smi"), reason="this machine has no GPU")  # asked without CUDA
+
+@pytest.fixture(scope="module")
+def gpu():
+    """Skips where no program could use one; asked without starting CUDA in this process, which other tests fork."""
+    asked = [sys.executable, "-c", "import torch; torch.ones(1, device='cuda').add(1).item()"]
+    if not shutil.which("nvidia-smi") or subprocess.run(asked, env=WITH_GPU, capture_output=True).returncode:
+        pytest.skip("this machine has no GPU that this torch can use")
+
 
 # Four full batches and a shorter one an epoch, so that two shapes are recorded; two rounds.
 FLAGS = ["--dataset", "1", "--device", "cuda", "--batch-size", "25", "--total-epochs", "30", "--initial-iterations",
@@ -24,8 +33,10 @@ TIMES = re.compile(r", time \S+ s|^# (started|cuda_graphs|log_folder) .*", re.MU
 
 
 def start(folder, program, *flags):
-    return subprocess.Popen([sys.executable, os.path.join(ROOT, program), *flags], cwd=str(folder), env=WITH_GPU,
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    processes.STARTED.append(subprocess.Popen(
+        [sys.executable, os.path.join(ROOT, program), *flags], cwd=str(folder), env=WITH_GPU, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT))
+    return processes.STARTED[-1]
 
 
 def end(process, status=0):
@@ -39,9 +50,8 @@ def logs(folder, prefix):
             for arm in ("withPruning", "worstPruning")]
 
 
-@needs_gpu
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_recorded_steps_give_the_same_log_also_of_an_interrupted_run(program, small):
+def test_recorded_steps_give_the_same_log_also_of_an_interrupted_run(program, small, gpu):
     prefix, widths = PROGRAMS[program]
     folders = {name: small / name for name in ("recorded", "single", "interrupted")}
     flags = {name: [*FLAGS, *widths, "--log-folder", str(folder)] for name, folder in folders.items()}
@@ -49,7 +59,9 @@ def test_recorded_steps_give_the_same_log_also_of_an_interrupted_run(program, sm
                start(small, program, *flags["single"], "--cuda-graphs", "False")]
     interrupted = start(small, program, *flags["interrupted"])
     log = folders["interrupted"] / "MNIST" / f"{prefix}withPruning.txt"
-    while interrupted.poll() is None and not (log.exists() and "After epoch 12:" in log.read_text()):
+    begun = time.monotonic()
+    while not (log.exists() and "After epoch 12:" in log.read_text()):
+        assert interrupted.poll() is None and time.monotonic() - begun < 100
         time.sleep(0.01)
     interrupted.send_signal(signal.SIGINT)
     assert "interrupted after epoch" in end(interrupted, 130)
@@ -73,8 +85,7 @@ driver.errors.run_command(driver.main)
 """
 
 
-@needs_gpu
-def test_a_step_that_cannot_be_recorded_is_named_with_a_way_out(small):
+def test_a_step_that_cannot_be_recorded_is_named_with_a_way_out(small, gpu):
     flags = ["-c", READS_A_NUMBER, *FLAGS]
     environment = {**WITH_GPU, "PYTHONPATH": ROOT}
     done = subprocess.run([sys.executable, *flags], cwd=str(small), env=environment, stderr=subprocess.PIPE)
@@ -112,19 +123,32 @@ def test_a_call_is_replayed_after_the_first_three_of_its_shape(monkeypatch):
     assert recording.run(double, torch.ones(5)).tolist() == [2.0] * 5 and replayed == [5] * 4
 
 
-def test_what_cannot_be_recorded_is_a_user_error(monkeypatch):
-    class Refused:
+@pytest.mark.parametrize("said, kind, named", [
+    ("operation not permitted when stream is capturing\nand more", errors.UserError,
+     r"not permitted when stream is capturing\), .* --cuda-graphs False"),
+    ("CUDA out of memory. Tried to allocate 2 GiB", RuntimeError, "^CUDA out of memory")])
+def test_why_a_call_was_not_recorded_is_what_itself_said(said, kind, named, monkeypatch):
+    class Recorder:
         def __init__(self, graph, stream):
             pass
 
         def __enter__(self):
-            raise RuntimeError("CUDA error: operation not permitted when stream is capturing\nand more")
-
-        def __exit__(self, *error):
             pass
 
+        def __exit__(self, *error):
+            raise RuntimeError("operation failed due to a previous error during capture")
+
+    def function(argument):
+        raise RuntimeError(said)
+
     monkeypatch.setattr(torch.cuda, "CUDAGraph", object)
-    monkeypatch.setattr(torch.cuda, "graph", Refused)
+    monkeypatch.setattr(torch.cuda, "graph", Recorder)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda: None)
-    with pytest.raises(errors.UserError, match=r"not permitted when stream is capturing\), .* --cuda-graphs False"):
-        machine.recorded(abs, torch.ones(1))
+    with pytest.raises(kind, match=named):
+        machine.recorded(function, torch.ones(1))
+
+
+@pytest.mark.parametrize("device, is_contiguous", [("cpu", False), ("meta", True)])
+def test_the_layout_of_images_is_the_fast_one_of_the_device(device, is_contiguous):
+    split = data.Split(torch.zeros(2, 4, 4, 3, dtype=torch.uint8), torch.zeros(2), "cpu", 0.5, 0.5)
+    assert split.normalised(split.images.to(device)).is_contiguous() == is_contiguous
