@@ -27,7 +27,7 @@ STYLES = {"training epoch": ("#0072B2", "s"), "ranking": ("#E69F00", "^")}  # as
 def rows():
     by_width, work = {}, []
     for width in WIDTHS:
-        images = max(1000, min(20000, 4000000 // width // 1000 * 1000))
+        images = max(500, min(20000, 4000000 // width // 500 * 500))
         prepared = prepare(images, width, width)
         by_width[width] = [EPOCH / images * took for took in measure(prepared)]
         work.append(products(prepared))
