@@ -85,8 +85,8 @@ def restore(run, state):
         run.model.load_state_dict(state["weights"])
         groups = run.optimizer.state_dict()["param_groups"]
         run.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": groups})
-        for weight, entry in run.optimizer.state.items():
-            if run.optimizer.defaults.get("capturable"):  # torch before 2.1 leaves the count of steps on the processor
+        if run.optimizer.defaults.get("capturable"):  # torch before 2.1 leaves the count of steps on the processor
+            for weight, entry in run.optimizer.state.items():
                 entry["step"] = entry["step"].to(weight.device)
     except (AttributeError, LookupError, RuntimeError, TypeError, ValueError):
         raise UserError("the checkpoint does not fit the network that this code makes; go on with the code of then, "

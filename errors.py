@@ -35,9 +35,6 @@ def run_command(main):
                 signal.signal(number, signal.SIG_DFL)
 
 
-NO_MEMORY = "out of memory|not enough memory|allocate memory"  # what torch says of a lack of it
-
-
 def report_errors(function):
     """Call it; end with status 2 and one line for what the user can mend, 130 for Ctrl-C or SIGTERM."""
     try:
@@ -57,6 +54,9 @@ def report_errors(function):
         end(2, "there is not enough memory for this; take a smaller batch_size, hidden_widths or conv_widths")
     except OSError as error:
         end(2, f"{error.filename or 'input or output'}: {reason(error)}")
+
+
+NO_MEMORY = "out of memory|not enough memory|allocate memory"  # what torch says of a lack of it
 
 
 def is_lack_of_memory(error):

@@ -140,7 +140,7 @@ def bare_products(count, table):
             if number:
                 torch.mm(values[number + 1], weight)
 
-    step, nothing = side_by_side.recorded(products), torch.zeros(0, device=side_by_side.DEVICE)
+    step, nothing = side_by_side.as_a_step(products), torch.zeros(0, device=side_by_side.DEVICE)
 
     def epoch():
         for _ in range(count // batch):
@@ -176,26 +176,27 @@ def rows_of(case, dataset, *flags):
     by_us = {precision: prepare(precision) for precision in side_by_side.PRECISIONS}
     table = vars(by_us["float32"].settings)
     recipe, products = f"the recipe of every tutorial{scaled(case.by_recipe)}", "the bare matrix products"
-    epochs = {recipe: (tutorial_epoch(dataset, (channels, height, width), table), case.by_recipe)}
-    for precision, prepared in by_us.items():
-        epochs[precision] = pruned.epoch(prepared), case.by_us
-    one_by_one = {precision: f"its {precision} kernels one by one" for precision in by_us if side_by_side.ON_GPU}
-    for precision, name in one_by_one.items():
+    # {name: (the function that trains an epoch, on so many images)}, and what our epochs are compared with: (precision,
+    # name, bound).
+    epochs = {precision: (pruned.epoch(prepared), case.by_us) for precision, prepared in by_us.items()}
+    epochs[recipe] = tutorial_epoch(dataset, (channels, height, width), table), case.by_recipe
+    pairs, limits = [(precision, recipe, wanted) for precision, wanted in case.wanted.items()], []
+    for precision in by_us if side_by_side.ON_GPU else []:
+        name = f"its {precision} kernels one by one"
         epochs[name] = pruned.epoch(prepare(precision, "--cuda-graphs", "False")), case.by_us
-    limits = {}
+        pairs.append((precision, name, ""))
     if not table["conv_widths"]:
-        limits[products] = bare_products(case.images, table)
+        epochs[products] = bare_products(case.images, table), case.images
+        pairs.append(("float32", products, ">= 0.4"))
+        limits.append(products)
         if not side_by_side.ON_GPU:
-            limits["steps without autograd and torch.optim"] = by_hand(prepare("float32"))
-    epochs.update((name, (epoch, case.images)) for name, epoch in limits.items())
+            limits.append("steps without autograd and torch.optim")
+            epochs[limits[-1]] = by_hand(prepare("float32")), case.by_us
     every = side_by_side.in_turn(*(epoch for epoch, _ in epochs.values()))
     times = {name: [case.images / images * seconds for seconds in some]
              for (name, (_, images)), some in zip(epochs.items(), every)}
 
     what = f"epoch{scaled(case.by_us)}, {case.name} net, batch {table['batch_size']}"
-    pairs = [*((precision, recipe, wanted) for precision, wanted in case.wanted.items()),
-             *((precision, name, "") for precision, name in one_by_one.items()),
-             *(("float32", name, ">= 0.4") for name in limits if name == products)]
     for precision, other, wanted in pairs:
         if precision not in times:
             yield side_by_side.Row(f"{what}, {precision}: not measured, the device has no instructions for it", "", "",

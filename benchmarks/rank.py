@@ -36,9 +36,8 @@ class Given:
         self.activations = lambda: batches
 
 
-def random_split():
-    pixels = torch.randint(256, (IMAGES, 28, 28, 1), dtype=torch.uint8)
-    return data.Split(pixels, torch.randint(10, (IMAGES,)), side_by_side.DEVICE, 0.5, 0.5)
+def prepare():
+    return pruned.prepare(driver, (28, 28, 1), IMAGES, "--dataset", "MNIST")
 
 
 @torch.no_grad()
@@ -57,7 +56,7 @@ def by_loop(weights, activations, is_maximum):
 
 def rows():
     torch.manual_seed(30)
-    settings, run, task = prepared = pruned.prepare(driver, (28, 28, 1), IMAGES, "--dataset", "MNIST")
+    settings, run, task = prepared = prepare()
     split, network = task.data.train, run.model
 
     def ranked(options):
@@ -127,9 +126,9 @@ def measured_memory():
 
 def measure_memory():
     """MB: the most that the process held, how much more that is than before the ranking, and its images."""
-    split, network = random_split(), models.FeedForward(784, [50, 30], 10).to(side_by_side.DEVICE)
-    options = ranking.Options(0.5, 0.5, None)
-    passes = ranking.Passes(network, split.batches, None)
+    _, run, task = prepare()
+    split, options = task.data.train, ranking.Options(0.5, 0.5, None)
+    passes = ranking.Passes(run.model, split.batches, None)
     peak, added = peak_memory(lambda: ranking.survivors(passes, "contribution", options, 10))
     return round(peak), round(added), split.images.numel() // 10 ** 6
 

@@ -69,8 +69,8 @@ def finish_work():
         torch.cuda.synchronize()
 
 
-def recorded(function):
-    """A function of a tensor that a GPU is given again and again as programs give it a training step."""
+def as_a_step(function):
+    """A function of a tensor which a GPU is given again and again as programs give it a training step."""
     recording = machine.Recording()
     return (lambda argument: recording.run(function, argument)) if ON_GPU else function
 
