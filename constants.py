@@ -1,13 +1,13 @@
-"""The values to change between runs: one a line, with its unit or legal values.
+"""The values to change between runs: one per line, with its meaning and its legal values.
 
 Every value is checked when a program starts; `python driver.py -h` and `python vae.py -h` list the flags that override
 them for one run. Contribution-based or randomised pruning is chosen by `contribBasedPruning` in ranking.py, for both.
 """
 
 # ---- schedule of driver.py ----
-total_epochs = 100         # epochs of training in all, 1 or more
-initial_iterations = 30    # epochs before the first pruning round, 1 or more; total_epochs or more: no pruning
-increment = 10             # epochs between two rounds, 1 or more
+total_epochs = 100         # epochs of training in all; 1 to 999999999
+initial_iterations = 30    # epochs before the first round; no pruning from total_epochs on; 1 to 999999999
+increment = 10             # epochs between two rounds; 1 to 999999999
 
 # ---- schedule of vae.py ----
 vae_total_epochs = 30
@@ -15,40 +15,41 @@ vae_initial_iterations = 6
 vae_increment = 6
 
 # ---- a round, in both ----
-prune_percent = 10         # percent of a layer's present neurons that a round removes, above 0 and below 100
+prune_percent = 10         # percent of a layer's present neurons that a round removes; above 0 and below 100
 
 # ---- contribution: score = lambda_average * C_avg + lambda_max * C_max ----
-lambda_average = 1.0       # weight of the mean share in the next layer's inputs, 0 or more
-lambda_max = 0.0           # weight of the largest share, 0 or more; above 0 a round takes longer
+lambda_average = 1.0       # weight of C_avg, the mean share in the next layer's inputs; 0 or more
+lambda_max = 0.0           # weight of C_max, the largest share; above 0 a round takes longer; 0 or more
 
 # ---- every criterion ----
-ranking_images = 0         # training images that a round ranks by, drawn anew each time; 0: the whole training set
-compensate = False         # True: a round refits the weights that stay to what their layers gave before
+ranking_images = 0         # training images that a round ranks by, drawn anew each time, 0 for all; 0 or more
+compensate = False         # a round refits the next layer's weights to that layer's old output; True or False
 
 # ---- the run ----
-seed = 30                  # fixes the first weights, the batches and the random ranking, 0 to 4294967295
-seeds = 1                  # runs with seed, seed + 1, ... of every arm, 1 to 10000
-jobs = 1                   # runs side by side, which share the processor's threads, 1 to 1000
-checkpoint_every = 10      # epochs between two checkpoints, 1 or more; there is one after every round too
-device = "auto"            # "auto", "cpu", "cuda" or "mps"
-precision = "auto"         # "auto", "float32" or "bfloat16": of the products in a training step; "auto": bfloat16 where
-                           # the machine has instructions for it and the network has convolutions
-deterministic = True       # True: the same bits at every run on the same machine; False: may be faster on a GPU
-cuda_graphs = True         # True: a GPU records a training step once and launches it whole, several times as fast and
-                           # with the same results; False: kernel by kernel
-holdout = 0                # training images held out and tested on in place of the test set, 0 to 10000
+seed = 30                  # fixes first weights, batches, sampled latents and random ranking; 0 to 4294967295
+seeds = 1                  # runs of every arm, with seed, seed + 1, ...; 1 to 10000
+jobs = 1                   # runs side by side, sharing the processor's threads; 1 to 1000
+checkpoint_every = 10      # epochs between two checkpoints; there is one after every round too; 1 to 999999999
+device = "auto"            # where to train; auto, cpu, cuda or mps
+precision = "auto"         # of the products in a training step, auto for bfloat16 if it pays; auto, float32 or bfloat16
+deterministic = True       # the same bits at every run on one machine; may be slower on a GPU; True or False
+cuda_graphs = True         # a GPU records a training step once and then launches it whole; True or False
+holdout = 0                # training images held out, and tested on in place of the test set; 0 to 10000
 
-# ---- folders ----
-dataset_folder = "datasets"  # torchvision downloads into it
-log_folder = "logs"          # one folder a data set: text logs, networks, figures
+# ---- folders; a relative one is beside this file ----
+dataset_folder = "datasets"  # where torchvision downloads the data sets to; a folder
+log_folder = "logs"          # where logs, networks and figures go, one folder per data set; a folder
 
-# ---- driver.py: one table a data set ----
-# hidden_widths   neurons of each hidden Linear layer, 1 to 8192; these are ranked and pruned
-# conv_widths     filters of each 3x3 convolution, 1 to 4096, with ReLU and 2x2 max-pooling; at most 4, never pruned
-# batch_size      images a step, 1 to 1000000
-# learning_rate   of SGD, above 0, at most 1e38
-# momentum        of SGD, from 0 to below 1
-# mean, std       pixels in [0, 1] become (pixel - mean) / std, std above 0
+# ---- driver.py: one table per data set ----
+# hidden_widths   neurons of each hidden Linear layer, which are ranked and pruned; a list of at least one width, each 1
+#                 to 8192
+# conv_widths     filters of each 3x3 convolution, with ReLU and 2x2 max-pooling; never pruned; a list of at most 4
+#                 widths, each 1 to 4096
+# batch_size      images per step; 1 to 1000000
+# learning_rate   step size of SGD; above 0, at most 1e38
+# momentum        momentum of SGD; 0 to below 1
+# mean            pixels become (pixel - mean) / std; finite
+# std             pixels become (pixel - mean) / std; above 0
 Digits = {
     "hidden_widths": [50, 30],
     "conv_widths": [],
@@ -95,15 +96,15 @@ CIFAR100 = {
     "std": 0.5,
 }
 
-# ---- vae.py: one table a data set ----
-# hidden_widths   neurons of the encoder's hidden Linear layers, then of as many of the decoder, 1 to 8192; these are
-#                 ranked and pruned
-# conv_widths     filters of each 4x4 convolution of stride 2, 1 to 4096; the decoder has the same in reverse; at most
-#                 4, each halves the image; never pruned
-# latent          dimensions of the latent, 1 to 8192; never pruned
-# batch_size      images a step, 1 to 1000000
-# learning_rate   of Adam, above 0, at most 1e37
-# kld_weight      loss = BCE + kld_weight * KLD, 0 or more
+# ---- vae.py: one table per data set ----
+# hidden_widths   neurons of the encoder's hidden Linear layers, then of as many of the decoder, which are ranked and
+#                 pruned; a list of 2, 4, 6 ... widths, each 1 to 8192
+# conv_widths     filters of each 4x4 convolution, which halves the image; mirrored in the decoder; never pruned; a list
+#                 of at most 4 widths, each 1 to 4096
+# latent          dimensions of the latent; never pruned; 1 to 8192
+# batch_size      images per step; 1 to 1000000
+# learning_rate   step size of Adam; above 0, at most 1e37
+# kld_weight      loss = BCE + kld_weight * KLD; 0 or more
 vae_Digits = {
     "hidden_widths": [128, 256, 256, 128],
     "conv_widths": [8, 16],

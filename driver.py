@@ -9,32 +9,32 @@
 import torch
 from torch.nn import functional
 
-import comparison
-import config
-import data
-import errors
-import models
-import training
+from pruning import comparison, datasets, errors
+from pruning.settings import CLASSIFIER
+from pruning.training import Workload
 
 
 def main():
-    settings, device = comparison.prepare(config.CLASSIFIER, __doc__.splitlines()[0])
-    dataset = data.load(settings, device, settings.mean, settings.std)
+    with errors.mistakes_in_one_line():
+        import constants
+        import models
+        import ranking
+
+    command = comparison.prepare(CLASSIFIER, __doc__, constants, ranking)
+    settings = command.settings
+    dataset = datasets.load(settings, command.device, settings.mean, settings.std)
     check_sides(dataset.train.image_shape, settings.conv_widths)
     network = {"image_shape": dataset.train.image_shape, "conv_widths": settings.conv_widths,
                "hidden_widths": settings.hidden_widths, "classes": dataset.classes}
 
-    def start(seed, hidden_widths):
-        model = models.build(**{**network, "hidden_widths": hidden_widths}).to(device)
-        optimizer = torch.optim.SGD(model.parameters(), lr=settings.learning_rate, momentum=settings.momentum)
-        return training.Run(model, optimizer, seed)
+    def make_optimizer(model):
+        return torch.optim.SGD(model.parameters(), lr=settings.learning_rate, momentum=settings.momentum)
 
-    task = training.Task(dataset, classify)
-    comparison.compare(settings, network, start, task, config.CLASSIFIER.log)
+    comparison.compare(command, Workload(dataset, network, models.build, make_optimizer, classify))
 
 
 def check_sides(image_shape, conv_widths):
-    """Raise UserError where nothing would be left of an image that every convolution's pooling halves."""
+    """Raise UserError if nothing would be left of an image that every convolution's pooling halves."""
     _, height, width = image_shape
     if min(height, width) < 2 ** len(conv_widths):
         raise errors.UserError(f"conv_widths: {len(conv_widths)} convolutions cannot halve an image of {height} x "

@@ -9,41 +9,44 @@ is `contribBasedPruning` in ranking.py, or --pruning.
 import torch
 from torch.nn import functional
 
-import comparison
-import config
-import data
-import errors
-import models
-import pictures
-import ranking
-import training
+from pruning import comparison, datasets, errors
+from pruning.device import exact
+from pruning.plots.vae_pictures import COUNT, VaePictures
+from pruning.settings import VAE
+from pruning.training import Workload
 
 ACTIVE = 0.01  # variance of a latent dimension's posterior mean over the images, above which it is an active unit
 
 
 def main():
-    settings, device = comparison.prepare(config.VAE, __doc__.splitlines()[0])
-    dataset = data.load(settings, device, mean=0, std=1)
+    with errors.mistakes_in_one_line():
+        import constants
+        import models
+        import ranking
+
+    command = comparison.prepare(VAE, __doc__, constants, ranking)
+    settings, device = command.settings, command.device
+    dataset = datasets.load(settings, device, mean=0, std=1)
     network = {"image_shape": dataset.train.image_shape, "conv_widths": settings.conv_widths,
                "hidden_widths": settings.hidden_widths, "latent": settings.latent}
     check_sides(network["image_shape"], settings.conv_widths)
-    album = pictures.Album(settings, next(dataset.test.batches(pictures.COUNT))[0])
+    pictures = VaePictures(settings, next(dataset.test.batches(COUNT))[0])
 
-    def start(seed, hidden_widths):
-        model = models.VAE(**{**network, "hidden_widths": hidden_widths}).to(device)
+    def make_optimizer(model):
         # On a GPU one kernel for all weights, which also counts the steps there, as a CUDA graph needs it.
         options = {"fused": True, "capturable": True} if device.type == "cuda" else {}
-        return training.Run(model, torch.optim.Adam(model.parameters(), lr=settings.learning_rate, **options), seed)
+        return torch.optim.Adam(model.parameters(), lr=settings.learning_rate, **options)
 
     def objective(model, images, labels):
         return negative_elbo(model, images, settings.kld_weight)
 
-    task = training.Task(dataset, objective, lambda model: quality(model, dataset.test), album.add, album.draw_strip)
-    comparison.compare(settings, network, start, task, config.VAE.log)
+    comparison.compare(command, Workload(
+        dataset, network, models.VAE, make_optimizer, objective, quality=lambda model: quality(model, dataset.test),
+        show=pictures.show, conclude=pictures.draw_strip))
 
 
 def check_sides(image_shape, conv_widths):
-    """Raise UserError where the convolutions cannot halve the image evenly."""
+    """Raise UserError if the convolutions cannot halve the image evenly."""
     _, height, width = image_shape
     if height % 2 ** len(conv_widths) or width % 2 ** len(conv_widths):
         raise errors.UserError(f"conv_widths: {len(conv_widths)} convolutions cannot halve an image of {height} x "
@@ -55,7 +58,7 @@ def negative_elbo(model, images, kld_weight):
 
     BCE: -sum over the pixels of x log p + (1 - x) log(1 - p), from the logits of p, which cannot overflow. KLD: from
     the posterior N(mean, exp(logvar)) to N(0, 1), -sum (1 + logvar - mean^2 - exp(logvar)) / 2. One latent is sampled
-    an image. All in nats. Kingma and Welling, Auto-Encoding Variational Bayes, 2014, equation 10 and appendix B.
+    per image. All in nats. Kingma and Welling, Auto-Encoding Variational Bayes, 2014, equation 10 and appendix B.
     """
     noise = torch.randn(len(images), model.latent, device=images.device)
     logits, mean, logvar = (output.float() for output in model(images, noise))
@@ -67,16 +70,16 @@ def negative_elbo(model, images, kld_weight):
 
 @torch.no_grad()
 def quality(model, split):
-    """How well the posterior means reconstruct the test images, and how much of the latent says anything of them.
+    """How well the posterior means reconstruct the test images, and how much of the latent says anything about them.
 
-    MSE: mean squared error a pixel, pixels in [0, 1]; PSNR: -10 log10(MSE). Active units: latent dimensions whose
+    MSE: mean squared error per pixel, pixels in [0, 1]; PSNR: -10 log10(MSE). Active units: latent dimensions whose
     posterior mean has a variance above 0.01 over the images (Burda et al., Importance Weighted Autoencoders, 2016).
     """
     model.eval()
     squares, means = 0, []
     for images in split.image_batches():
         logits, mean, _ = model(images)
-        squares = squares + ranking.exact((logits.sigmoid() - images).pow(2).mean((1, 2, 3)).sum())
+        squares = squares + exact((logits.sigmoid() - images).pow(2).mean((1, 2, 3)).sum())
         means.append(mean)
     mse = squares / len(split)
     return {"test MSE": mse.item(), "test PSNR": -10 * mse.log10().item(),

@@ -4,8 +4,8 @@
     python benchmarks/bench.py FOLDER     MNIST in FOLDER
     DEVICE=cuda python benchmarks/bench.py    the same on a GPU, between the lines `<!-- bench gpu -->`
 
-On an otherwise idle machine. What is not there (MNIST, torch-pruning) is said in its row. README folds away the rows
-that have no bound.
+Leave the machine otherwise idle. If MNIST or torch-pruning is missing, its row says so. README folds away the rows
+without a bound.
 """
 import os
 import sys
@@ -19,8 +19,8 @@ import side_by_side
 import vae_85m
 import whole
 
-import files
-import table
+from pruning import files
+from pruning.plots import table
 
 PARTS = [epoch, rank, remove, pruned, vae_85m, growth, whole]
 README = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "README.md")
@@ -34,7 +34,7 @@ def rows():
 
 
 def two_tables(rows):
-    """The rows that have a bound, and the others in a block that a reader of README unfolds."""
+    """The rows with a bound, then the others in a block that a reader of README unfolds."""
     bounded, others = ([row for row in rows if bool(row.wanted) is has] for has in (True, False))
     return "\n\n".join([
         side_by_side.setting(), side_by_side.table(bounded),
@@ -44,7 +44,7 @@ def two_tables(rows):
 
 def main():
     if not sys.platform.startswith("linux"):
-        sys.exit("bench.py: its rows of memory are read from Linux's /proc; the other scripts here run alone")
+        sys.exit("bench.py: the memory rows read Linux's /proc; the other scripts here run alone")
     side_by_side.run_as_programs_do()
     text = two_tables(list(rows()))
     print(text)

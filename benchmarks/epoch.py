@@ -1,10 +1,10 @@
-"""A training epoch against the recipe of every tutorial and against the bare matrix products that it needs.
+"""A training epoch against the recipe of every tutorial, and against the bare matrix products that it needs.
 
     python benchmarks/epoch.py
 
-Both sides train the same network with batches of the same size and the same optimizer on random images of the same
-shape; ours evaluates one image besides. What takes long is timed on a part of the images, and the time is scaled. The
-matrix products take the same numbers at every step, which stay in the cache. About a minute on 2 cores.
+Both sides train the same network with the same optimizer and batch size on random images of the same shape; this suite
+also evaluates one image. What takes long is timed on a part of the images, and its time is scaled. The matrix products
+take the same numbers at every step, so these stay in the cache. About a minute on 2 cores.
 """
 import os
 import statistics
@@ -24,8 +24,8 @@ from torchvision import transforms
 
 import driver
 
-# name: of the data set; shape: (height, width, channels) of an image; images: of an epoch; by_us, by_recipe: those of
-# them that the two are timed on; wanted: {precision: the bound of their ratio}.
+# name: of the data set; shape: (height, width, channels) of an image; images: in an epoch; by_us, by_recipe: how many
+# of them each side is timed on; wanted: {precision: the bound of their ratio}.
 Case = namedtuple("Case", "name shape images by_us by_recipe wanted")
 MNIST = Case("MNIST", (28, 28, 1), 60000, 60000, 5000 if side_by_side.ON_GPU else 10000,
              {"float32": ">= 30", "bfloat16": ">= 30"})
@@ -37,7 +37,7 @@ PREPARE = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,)
 
 
 class ColourImages(torch.utils.data.Dataset):
-    """What torchvision's CIFAR10 does with an image: from an array to a picture to a tensor."""
+    """Does with an image what torchvision's CIFAR10 does: from an array to a picture to a tensor."""
 
     def __init__(self, images, labels):
         self.images, self.labels = images, labels
@@ -50,7 +50,7 @@ class ColourImages(torch.utils.data.Dataset):
 
 
 def mnist_on_disk(folder, images, labels):
-    """torchvision's MNIST, reading these images (N, 28, 28) and labels from files in the folder."""
+    """torchvision's MNIST, which reads these images (N, 28, 28) and labels from files in the folder."""
     raw = os.path.join(folder, "MNIST", "raw")
     os.makedirs(raw)
     for split in ("train", "t10k"):
@@ -76,7 +76,8 @@ def tutorial_network(image_shape, table):
 
 
 def tutorial_epoch(dataset, image_shape, table):
-    """A function that trains an epoch as tutorials do: a DataLoader transforms every image, accuracy by .item()."""
+    """A function that trains an epoch as tutorials do: a DataLoader transforms every image, and .item() reads how many
+    predictions are right."""
     device = side_by_side.DEVICE
     network = tutorial_network(image_shape, table).to(device)
     loader = torch.utils.data.DataLoader(dataset, batch_size=table["batch_size"], shuffle=True)
@@ -95,12 +96,15 @@ def tutorial_epoch(dataset, image_shape, table):
 
 
 def by_hand(prepared):
-    """A function that trains an epoch of a FeedForward without autograd and torch.optim: the gradients of the mean
-    cross-entropy and SGD's update are written out, and the batch's measures. It logs and evaluates nothing."""
-    settings, run, task = prepared
-    weights = [parameter.detach() for parameter in run.model.parameters()]
+    """A function that trains an epoch of a FeedForward without autograd and torch.optim.
+
+    The gradients of the mean cross-entropy, SGD's update and the batch's measures are written out. It logs and
+    evaluates nothing.
+    """
+    settings, state, workload, _ = prepared
+    weights = [parameter.detach() for parameter in state.model.parameters()]
     momenta = [torch.zeros_like(weight) for weight in weights]
-    train = task.data.train
+    train = workload.dataset.train
 
     def step(index):
         images, labels = train.batch(index)
@@ -128,7 +132,7 @@ def by_hand(prepared):
 
 
 def bare_products(count, table):
-    """A function that does the matrix products of an epoch: forward, and back but to the image."""
+    """A function that does the matrix products of an epoch: forward, and backward without the image's gradient."""
     sizes, batch = [784, *table["hidden_widths"], 10], table["batch_size"]
     weights = [torch.randn(outputs, inputs, device=side_by_side.DEVICE) for inputs, outputs in zip(sizes, sizes[1:])]
     values = [torch.randn(batch, size, device=side_by_side.DEVICE) for size in sizes]
@@ -162,9 +166,11 @@ def rows():
 
 
 def rows_of(case, dataset, *flags):
-    """An epoch in every precision, as driver.py trains it with these flags, against the recipe on the images of
-    `dataset`; on a GPU against its own kernels one by one; without convolutions against the matrix products; and the
-    limits that nothing passes."""
+    """Compare an epoch in every precision, as driver.py trains it with these flags, with the recipe on the images of
+    `dataset`, and show the limits that no code can pass.
+
+    On a GPU it is also compared with its own kernels one by one, and without convolutions with the matrix products.
+    """
     def prepare(precision, *further):
         return pruned.prepare(driver, case.shape, case.by_us, "--dataset", case.name, "--precision", precision, *flags,
                               *further)
@@ -174,10 +180,10 @@ def rows_of(case, dataset, *flags):
 
     height, width, channels = case.shape
     by_us = {precision: prepare(precision) for precision in side_by_side.PRECISIONS}
-    table = vars(by_us["float32"].settings)
+    table = by_us["float32"].settings._asdict()
     recipe, products = f"the recipe of every tutorial{scaled(case.by_recipe)}", "the bare matrix products"
-    # {name: (the function that trains an epoch, on so many images)}, and what our epochs are compared with: (precision,
-    # name, bound).
+    # epochs: {name: (the function that trains an epoch, the number of its images)}; pairs: what our epochs are compared
+    # with, (precision, name, bound).
     epochs = {precision: (pruned.epoch(prepared), case.by_us) for precision, prepared in by_us.items()}
     epochs[recipe] = tutorial_epoch(dataset, (channels, height, width), table), case.by_recipe
     pairs, limits = [(precision, recipe, wanted) for precision, wanted in case.wanted.items()], []

@@ -1,10 +1,11 @@
-"""How the times of an epoch and of a ranking grow with the width of the hidden layers and with the training images.
+"""How the times of an epoch and of a ranking grow with the width of the hidden layers and the number of images.
 
     python benchmarks/growth.py
 
-Networks 784-w-w-10 and 784-50-30-10 with the values of constants.py for MNIST, random images; wide networks take few
-images and are scaled. Writes growth.png beside this file, and prints the exponents: the slope of the least-squares line
-through the larger half of the points, both axes logarithmic. Under two minutes on 2 cores. On a GPU growth_gpu.png.
+It trains 784-w-w-10 and 784-50-30-10 on random images, with the values of constants.py for MNIST. Wide networks get few
+images, and their times are scaled. It draws growth.png beside this file, on a GPU growth_gpu.png, and prints the
+exponents: the slope of the least-squares line through the larger half of the points, both axes logarithmic. Under two
+minutes on 2 cores.
 """
 import os
 import statistics
@@ -15,7 +16,8 @@ import side_by_side
 from matplotlib.figure import Figure
 
 import driver
-import ranking
+from pruning.passes import Passes
+from pruning.selection import Options, survivors
 
 NAME = "growth_gpu.png" if side_by_side.ON_GPU else "growth.png"
 SHAPE, EPOCH = (28, 28, 1), 60000
@@ -54,20 +56,22 @@ def prepare(images, *widths):
 
 
 def products(prepared):
-    """The multiply-adds of an image in a training epoch, forward and back but to the image, and in a ranking: forward
-    but for the last layer, and a group's two products of C_avg."""
-    first, *later = [weight.numel() for weight in prepared.run.model.parameters()]
+    """The multiply-adds per image of a training epoch and of a ranking.
+
+    An epoch goes forward, and backward without the image's gradient. A ranking goes forward through all but the last
+    layer, and C_avg takes two products per group.
+    """
+    first, *later = [weight.numel() for weight in prepared.state.model.parameters()]
     return 2 * first + 3 * sum(later), first + sum(later[:-1]) + 2 * sum(later)
 
 
 def measure(prepared):
     """The median seconds of an epoch and of a ranking."""
-    settings, run, task = prepared
-    options = ranking.Options(settings.lambda_average, settings.lambda_max, None)
+    settings, state, workload, arm = prepared
+    options = Options(settings.lambda_average, settings.lambda_max, None)
 
     def rank():
-        passes = ranking.Passes(run.model, task.data.train.batches, None)
-        ranking.survivors(passes, "contribution", options, settings.prune_percent)
+        survivors(Passes(state.model, workload.dataset.train.batches, None), arm, options, settings.prune_percent)
     return [statistics.median(times) for times in side_by_side.in_turn(pruned.epoch(prepared), rank)]
 
 
@@ -83,7 +87,7 @@ def draw(by_width, by_samples):
     figure = Figure(figsize=(8, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
     draw_panel(left, by_width, "w", f"time for {EPOCH:,} images (s)")
-    left.set(xlabel="neurons a hidden layer, $w$", title="784-$w$-$w$-10")
+    left.set(xlabel="neurons per hidden layer, $w$", title="784-$w$-$w$-10")
     draw_panel(right, by_samples, "n", "time (s)")
     right.set(xlabel="training images, $n$", title="784-50-30-10")
     figure.suptitle(side_by_side.setting(), fontsize="small")

@@ -1,10 +1,10 @@
-"""What an epoch costs before the first and after the last round, beside the parameters and the multiply-adds.
+"""What an epoch costs before the first round and after the last, with the parameters and multiply-adds.
 
     python benchmarks/pruned.py
 
-Networks, values and schedules are those of constants.py, the images random. Timed in turn with before and after is what
-no pruning can save: the epoch of a network with one neuron a hidden layer left, of which the fixed cost of a step and
-the reading of the images are shown. About a minute on 2 cores.
+Networks, values and schedules are those of constants.py, the images are random. In turn with both epochs it times what
+no pruning can save: the epoch of a network with one neuron left per hidden layer, and in it the fixed cost of a step
+and the reading of the images. About a minute on 2 cores.
 """
 import itertools
 import math
@@ -16,17 +16,18 @@ from unittest import mock
 import side_by_side  # puts the suite's folder on the path
 import torch
 from torch import nn
+from tqdm import tqdm
 
-import checkpoint
-import comparison
-import data
 import driver
-import models
-import training
 import vae
+from pruning import comparison, datasets, groups, training
+from pruning.checkpoint import Outputs
+from pruning.removal import remove
+from pruning.schedule import final_widths
+from pruning.signals import Stop
 
-# name: in the table; program, dataset: what trains on what; shape: (height, width, channels) of an image; images: of an
-# epoch; timed: so many of them are.
+# name: in the table; program, dataset: what trains on what; shape: (height, width, channels) of an image; images: in an
+# epoch; timed: how many of them are timed.
 Case = namedtuple("Case", "name program dataset shape images timed")
 MORE = 10 if side_by_side.ON_GPU else 1
 CASES = [Case("MNIST", driver, "MNIST", (28, 28, 1), 60000, 60000),
@@ -34,40 +35,45 @@ CASES = [Case("MNIST", driver, "MNIST", (28, 28, 1), 60000, 60000),
          Case("VAE of MNIST", vae, "MNIST", (28, 28, 1), 60000, 2560 * MORE),
          Case("VAE of CIFAR-10", vae, "CIFAR10", (32, 32, 3), 50000, 2560 * MORE)]
 
-Prepared = namedtuple("Prepared", "settings run task")
+# What a program trains: its settings, a TrainingState, its Workload and the Arm of contribution-based pruning.
+Prepared = namedtuple("Prepared", "settings state workload arm")
 
 
 def prepare(program, shape, count, *flags):
-    """What a program trains on the device with these flags, as it makes it itself, on `count` random images; one image
-    to test on."""
+    """What a program would train on the device with these flags, but on `count` random images, and with one to test
+    on."""
     def load(settings, device, mean, std):
-        return data.Dataset(*(data.Split(torch.randint(256, (number, *shape), dtype=torch.uint8),
-                                         torch.randint(10, (number,)), device, mean, std) for number in (count, 1)), 10)
+        return datasets.Dataset(*(datasets.Split(
+            torch.randint(256, (number, *shape), dtype=torch.uint8), torch.randint(10, (number,)), device, mean, std)
+            for number in (count, 1)), 10)
 
-    command = [program.__name__ + ".py", "--device", side_by_side.DEVICE.type, *flags]
-    with mock.patch.object(sys, "argv", command), mock.patch.object(data, "load", load), \
+    line = [program.__name__ + ".py", "--device", side_by_side.DEVICE.type, "--pruning", "contribution", *flags]
+    with mock.patch.object(sys, "argv", line), mock.patch.object(datasets, "load", load), \
             mock.patch.object(comparison, "compare") as compare:
         program.main()
-    settings, _, start, task, _ = compare.call_args[0]
-    return Prepared(settings, start(settings.seed, settings.hidden_widths), task)
+    command, workload = compare.call_args[0]
+    arm = command.arms["contribution"]
+    state = comparison.Comparison(command.settings.seed, command, workload, None).fresh(arm)
+    return Prepared(command.settings, state, workload, arm)
 
 
 def epoch(prepared):
-    """A function that trains an epoch, as the programs do."""
-    bar = training.tqdm(disable=True)
-    return lambda: training.train_epoch(prepared.run, prepared.task, prepared.settings, [], bar, checkpoint.Stop())
+    """A function that trains an epoch as the programs do."""
+    settings, state, workload, _ = prepared
+    outputs, bar = Outputs(logs=[], checkpoint=None, about={}), tqdm(disable=True)
+    return lambda: training.train_epoch(state, workload, settings, outputs, bar, Stop())
 
 
 def prune(prepared, widths):
-    """Leave only so many neurons in each hidden layer; widths may go on for ever."""
-    groups = prepared.run.model.groups()
-    models.remove(groups, [torch.arange(width) for _, width in zip(groups, widths)], prepared.run.optimizer)
+    """Leave only the first neurons of each hidden layer, as many as widths say, which may go on for ever."""
+    of_model = prepared.state.model.groups()
+    remove(of_model, [torch.arange(width) for _, width in zip(of_model, widths)], prepared.state.optimizer)
 
 
 def multiply_adds(prepared):
-    """Those of one image's forward pass, and those among them of convolutions."""
-    model = prepared.run.model
-    count = models.multiply_adds(model, next(prepared.task.data.test.image_batches()))
+    """The multiply-adds of one image's forward pass, and those of them in convolutions."""
+    model = prepared.state.model
+    count = groups.multiply_adds(model, next(prepared.workload.dataset.test.image_batches()))
     return count, count - sum(layer.weight.numel() for layer in model.modules() if isinstance(layer, nn.Linear))
 
 
@@ -85,23 +91,23 @@ def rows_of(case):
             read_batch(index)
 
     before, after, least = fresh(), fresh(), fresh()
-    batch_size, train = before.settings.batch_size, before.task.data.train
+    batch_size, train = before.settings.batch_size, before.workload.dataset.train
     order, read_batch = torch.randperm(case.timed).to(train.labels.device), side_by_side.as_a_step(train.batch)
     steps = math.ceil(case.timed / batch_size)
     of_one_image = fresh(steps, "--batch-size", "1")
-    prune(after, training.final_widths(before.settings))
+    prune(after, final_widths(before.settings))
     for prepared in (least, of_one_image):
         prune(prepared, itertools.repeat(1))
     times = side_by_side.in_turn(*map(epoch, (before, after, least, of_one_image)), read)
     was, now, rest, fixed, reading = (case.images / case.timed * statistics.median(some) for some in times)
     gain = side_by_side.medians(times[1], times[0])[2]
 
-    widths = ["-".join(map(str, models.widths(prepared.run.model))) for prepared in (before, after)]
+    widths = ["-".join(map(str, groups.widths_of(prepared.state.model))) for prepared in (before, after)]
     scaled = "" if case.timed == case.images else f", scaled from {case.timed:,}"
     yield side_by_side.Row(f"{case.name}, {' => '.join(widths)}: epoch after the last round against before the first, "
                            f"{case.images:,} images{scaled}",
                            side_by_side.duration(now), side_by_side.duration(was), gain, "")
-    less, more = (models.count_parameters(prepared.run.model) for prepared in (after, before))
+    less, more = (groups.count_parameters(prepared.state.model) for prepared in (after, before))
     yield side_by_side.Row(f"{case.name}: parameters", f"{less:,}", f"{more:,}", more / less, "")
     (less, _), (more, convolutions) = map(multiply_adds, (after, before))
     yield side_by_side.Row(f"{case.name}: multiply-adds of an image's forward pass", f"{less:,}", f"{more:,}",

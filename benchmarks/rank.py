@@ -1,9 +1,9 @@
-"""The ranking against the loop that published code has, a training epoch, its own matrix products; and its memory.
+"""The ranking against the loop of published code, a training epoch and its own matrix products; and its memory.
 
     python benchmarks/rank.py
 
-On 60,000 random images of MNIST's shape for the network 784-50-30-10, and on random activations of the VAE's large
-groups. The loop takes a few hundred images and its time is scaled to 60,000. About a minute on 2 cores.
+It ranks 784-50-30-10 on 60,000 random images of MNIST's shape, and the VAE's large groups on random activations. The
+loop takes a few hundred images, and its time is scaled to 60,000. About a minute on 2 cores.
 """
 import json
 import subprocess
@@ -18,19 +18,21 @@ from torch import nn
 # isort: split
 import pruned
 
-import data
 import driver
-import models
 import ranking
+from pruning.datasets import EVALUATION_BATCH
+from pruning.groups import NeuronGroup
+from pruning.passes import Passes
+from pruning.selection import Options, survivors
 
 IMAGES = 60000
-LOOPED = 100 if side_by_side.ON_GPU else 500  # a GPU is slower at that
+LOOPED = 100 if side_by_side.ON_GPU else 500  # images; a GPU is slower at the loop
 BATCHES = 10  # of the VAE's activations
-AVERAGE, MAXIMUM = ranking.Options(1.0, 0.0, None), ranking.Options(0.0, 1.0, None)
+AVERAGE, MAXIMUM = Options(1.0, 0.0, None), Options(0.0, 1.0, None)
 
 
 class Given:
-    """In place of ranking.Passes: activations that are given."""
+    """Given activations in the place of Passes."""
 
     def __init__(self, batches):
         self.activations = lambda: batches
@@ -56,11 +58,11 @@ def by_loop(weights, activations, is_maximum):
 
 def rows():
     torch.manual_seed(30)
-    settings, run, task = prepared = prepare()
-    split, network = task.data.train, run.model
+    settings, state, workload, arm = prepared = prepare()
+    split, network = workload.dataset.train, state.model
 
     def ranked(options):
-        return lambda: ranking.survivors(ranking.Passes(network, split.batches, None), "contribution", options, 10)
+        return lambda: survivors(Passes(network, split.batches, None), arm, options, 10)
 
     yield side_by_side.compared(f"784-50-30-10, {IMAGES} images: C_avg with its forward passes, and a training epoch "
                                 f"in batches of {settings.batch_size}",
@@ -74,15 +76,16 @@ def rows():
     yield side_by_side.Row(f"C_max of them: most memory of the {side_by_side.HOLDER} but for the images; of it added "
                            "by the ranking", f"{peak - size} MB; {added} MB", "", "", "< 1000 MB")
     for neurons, consumers in ((2048, 4096), (4096, 2048)):
-        yield side_by_side.compared(f"{neurons} neurons, {consumers} consumers, a batch of {data.EVALUATION_BATCH} "
+        yield side_by_side.compared(f"{neurons} neurons, {consumers} consumers, a batch of {EVALUATION_BATCH} "
                                     "images: C_avg, and its matrix products alone; ratio: their part",
                                     *time_products(neurons, consumers), "")
 
 
 def checked_loop(network, split, options):
-    """A function that runs the loop over the first images for all groups, once its scores are those of the ranking."""
+    """A function that runs the loop over the first images for all groups. Its scores are first checked against those of
+    the ranking."""
     groups = network.groups()
-    activations = next(ranking.Passes(network, lambda: split.batches(LOOPED), None).activations())
+    activations = next(Passes(network, lambda: split.batches(LOOPED), None).activations())
 
     def loop():
         return [by_loop(group.consumers[0].weight, a, options.lambda_max > 0)
@@ -94,10 +97,10 @@ def checked_loop(network, split, options):
 
 
 def time_products(neurons, consumers):
-    """Seconds that C_avg takes for each of BATCHES batches, and seconds of its matrix products alone, in turn."""
-    group = models.NeuronGroup(nn.Linear(1, neurons), [nn.Linear(neurons, consumers, bias=False)])
+    """The seconds of C_avg for each of BATCHES batches, and of its matrix products alone, timed in turn."""
+    group = NeuronGroup(nn.Linear(1, neurons), [nn.Linear(neurons, consumers, bias=False)])
     nn.ModuleList([group.producer, *group.consumers]).to(side_by_side.DEVICE)
-    activations = torch.randn(data.EVALUATION_BATCH, neurons, device=side_by_side.DEVICE).relu()
+    activations = torch.randn(EVALUATION_BATCH, neurons, device=side_by_side.DEVICE).relu()
     a, w = activations.double(), group.consumers[0].weight.detach().double().abs()
     inverse = 1 / (a @ w.T)
     own, bare = [], []
@@ -109,12 +112,12 @@ def time_products(neurons, consumers):
         for _ in range(1 + BATCHES):
             bare.append(side_by_side.seconds(products))
             started = time.perf_counter()
-            yield [activations]  # ranked until the next one is asked for
+            yield [activations]  # contribution() works on them before it asks for the next ones
             side_by_side.finish_work()
             own.append(time.perf_counter() - started)
 
     ranking.contribution([group], Given(batches()), AVERAGE)
-    return own[1:], bare[1:]  # the first one warms both up
+    return own[1:], bare[1:]  # the first batch warms up
 
 
 # ---- memory ----
@@ -125,20 +128,20 @@ def measured_memory():
 
 
 def measure_memory():
-    """MB: the most that the process held, how much more that is than before the ranking, and its images."""
-    _, run, task = prepare()
-    split, options = task.data.train, ranking.Options(0.5, 0.5, None)
-    passes = ranking.Passes(run.model, split.batches, None)
-    peak, added = peak_memory(lambda: ranking.survivors(passes, "contribution", options, 10))
+    """In MB: the most that the process held, how much the ranking added, and the size of the images."""
+    _, state, workload, arm = prepare()
+    split, options = workload.dataset.train, Options(0.5, 0.5, None)
+    passes = Passes(state.model, split.batches, None)
+    peak, added = peak_memory(lambda: survivors(passes, arm, options, 10))
     return round(peak), round(added), split.images.numel() // 10 ** 6
 
 
 def peak_memory(function):
-    """The most memory in MB, of a GPU or of this process on Linux, that is held during a call, and how much more that
-    is than before.
+    """In MB: the most memory that a GPU, or this process on Linux, holds during a call, and how much more that is than
+    before.
 
-    Linux counts it anew where a 5 is written (proc(5)); resource.getrusage would say the most since the start, and of a
-    child also what its parent held when it started it.
+    Writing a 5 makes Linux count anew (proc(5)). resource.getrusage would give the most since the process started; for
+    a child it even includes what its parent held then.
     """
     if side_by_side.ON_GPU:
         torch.cuda.reset_peak_memory_stats()

@@ -2,8 +2,8 @@
 
     python benchmarks/remove.py
 
-torch-pruning is optional: pip install torch-pruning==1.6.0 --no-deps. It traces the network, which is part of its
-removal, and it does not know the optimizer, which is part of ours. About a minute and 4 GB on 2 cores.
+torch-pruning is optional: pip install torch-pruning==1.6.0 --no-deps. Its removal includes a trace of the network. Ours
+includes the optimizer, which torch-pruning leaves as it was. About a minute and 4 GB on 2 cores.
 """
 import copy
 import functools
@@ -18,7 +18,9 @@ import torch
 
 # isort: split
 import models
-import ranking
+from pruning.groups import count_parameters, widths_of
+from pruning.removal import remove
+from pruning.selection import highest
 
 try:
     import torch_pruning
@@ -35,7 +37,7 @@ def rows():
 
     def fresh():
         copied, state = copy.deepcopy((network, optimizer))
-        return lambda: models.remove(copied.groups(), keeps, state)
+        return lambda: remove(copied.groups(), keeps, state)
 
     took, = map(median, side_by_side.made_in_turn(fresh))
     yield side_by_side.Row(f"removal of {PERCENT} %, VAE of 85,183,619 parameters, Adam", took, "", "", "< 1 s")
@@ -51,26 +53,29 @@ def median(times):
 
 
 def with_state(network, optimizer):
-    """A step, so that there is state, with gradients that are not 0."""
+    """The network, the optimizer after a step with random gradients, so that it has state, and the neurons to keep."""
     for parameter in network.parameters():
         parameter.grad = torch.rand_like(parameter)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return network, optimizer, [ranking.highest(torch.rand(width), PERCENT) for width in models.widths(network)]
+    return network, optimizer, [highest(torch.rand(width), PERCENT) for width in widths_of(network)]
 
 
 def published_vae():
     network = models.VAE((3, 64, 64), [32, 64], [2048, 4096, 4096, 2048], 100).to(side_by_side.DEVICE)
-    assert models.count_parameters(network) == 85183619
+    assert count_parameters(network) == 85183619
     return with_state(network, torch.optim.Adam(network.parameters()))
 
 
 def measure_memory():
-    """MB: the most that a removal holds above what was there before, and the weights before it; in a process that gives
-    freed memory back, since one that keeps a step's gradients, as the programs do, needs no more."""
+    """In MB: the most that a removal holds beyond what was held before, and the size of the weights before it.
+
+    This process returns freed memory to the system. The programs keep it, so their removal takes the memory of the last
+    step's gradients and needs no more.
+    """
     network, optimizer, keeps = published_vae()
-    size = 4 * models.count_parameters(network) / 1e6
-    return round(rank.peak_memory(lambda: models.remove(network.groups(), keeps, optimizer))[1]), round(size)
+    size = 4 * count_parameters(network) / 1e6
+    return round(rank.peak_memory(lambda: remove(network.groups(), keeps, optimizer))[1]), round(size)
 
 
 # ---- torch-pruning ----
@@ -82,13 +87,13 @@ def against_torch_pruning(inputs, widths, wanted):
     image = torch.rand(1, inputs, device=side_by_side.DEVICE)
     missing = [] if torch_pruning else ["not installed"]
     name = "-".join(map(str, [inputs, *widths, 10]))
-    latest = {}  # side: (its copy of the network, the optimizer made before)
+    latest = {}  # {side: (its copy of the network, the copy's optimizer, made before the removal)}
 
     def fresh(side, has_gradients):
         latest[side] = copied, state = copy.deepcopy((network, optimizer))
         for parameter in copied.parameters() if has_gradients else []:
             parameter.grad = torch.rand_like(parameter)
-        return lambda: models.remove(copied.groups(), keeps, state) if side == "ours" else prune(copied, removed, image)
+        return lambda: remove(copied.groups(), keeps, state) if side == "ours" else prune(copied, removed, image)
 
     for has_gradients, when in ((False, "no gradients there"), (True, "with a step's gradients, which it slices too")):
         makers = [functools.partial(fresh, side, has_gradients) for side in ("ours", "theirs")]
@@ -101,14 +106,14 @@ def against_torch_pruning(inputs, widths, wanted):
 
 
 def prune(network, removed, image):
-    """torch-pruning's removal of the neurons at the indices `removed`, a list a group."""
+    """torch-pruning's removal of the neurons at the indices `removed`, one list per group."""
     dependencies = torch_pruning.DependencyGraph().build_dependency(network, example_inputs=image)
     for group, indices in zip(network.groups(), removed):
         dependencies.get_pruning_group(group.producer, torch_pruning.prune_linear_out_channels, idxs=indices).prune()
 
 
 def count_trained(network, optimizer, image):
-    """How many of the network's weights a step of the optimizer changes, as text."""
+    """How many of the network's weights a step of the optimizer changes, as a text."""
     before = [parameter.detach().clone() for parameter in network.parameters()]
     network(image).square().sum().backward()
     optimizer.step()

@@ -2,8 +2,8 @@
 
     python benchmarks/vae_85m.py
 
-Both sides take their steps in turn, ours in float32 and, where the device has instructions for it, in bfloat16; ours
-also reads uint8 images, logs and evaluates one image. Under two minutes and 5 GB on 2 cores.
+Both sides take their steps in turn, this suite in float32 and, if the device has instructions for it, in bfloat16; this
+suite also reads uint8 images, logs and evaluates one image. Under two minutes and 5 GB on 2 cores.
 """
 import statistics
 
@@ -15,10 +15,12 @@ from torch.nn import functional
 # isort: split
 import pruned
 
-import machine
-import models
-import ranking
 import vae
+from pruning.cuda_graph import Recording
+from pruning.groups import count_parameters, widths_of
+from pruning.passes import Passes
+from pruning.removal import remove
+from pruning.selection import Options, survivors
 
 BATCH, LATENT, ROUNDS = 64, 100, 5
 STEPS = 40 if side_by_side.ON_GPU else 4
@@ -45,7 +47,7 @@ class Plain(nn.Module):
 
 
 def plain_steps(images):
-    """A function that takes a step of plain PyTorch on each batch of the images (N, 3, 64, 64)."""
+    """A function that takes a step in plain PyTorch on every batch of the images (N, 3, 64, 64)."""
     model = Plain().to(side_by_side.DEVICE)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
 
@@ -61,29 +63,30 @@ def plain_steps(images):
 
 
 def rows():
-    whole, less = (pruned.prepare(vae, (64, 64, 3), STEPS * BATCH, "--dataset", "CelebA", "--precision", "float32")
-                   for _ in range(2))
-    run, train = less.run, less.task.data.train
-    assert models.count_parameters(run.model) == 85183619
+    whole, less = (pruned.prepare(vae, (64, 64, 3), STEPS * BATCH, "--dataset", "CelebA") for _ in range(2))
+    state, train = less.state, less.workload.dataset.train
+    assert count_parameters(state.model) == 85183619
     plain = plain_steps(next(train.batches(STEPS * BATCH))[0].contiguous())
     for precision in side_by_side.PRECISIONS:
-        for prepared in (whole, less):
-            prepared.settings.precision = precision
-            prepared.run.recording = machine.Recording()
+        whole, less = (in_precision(precision, prepared) for prepared in (whole, less))
         own, other, ratio = side_by_side.medians(*side_by_side.in_turn(pruned.epoch(whole), plain))
         yield side_by_side.Row(f"step of the VAE of 85,183,619 parameters, batch {BATCH}, {precision}, against plain "
                                "PyTorch's", *(side_by_side.duration(took / STEPS) for took in (own, other)), ratio, "")
-    options, removals = ranking.Options(1.0, 0.0, None), []
+    removals = []
     for _ in range(ROUNDS):
-        survivors = ranking.survivors(ranking.Passes(run.model, train.batches, None), "contribution", options, 10)
-        removals.append(side_by_side.seconds(lambda kept=survivors: models.remove(
-            run.model.groups(), kept, run.optimizer)))
-    run.recording = machine.Recording()
+        keeps = survivors(Passes(state.model, train.batches, None), less.arm, Options(1.0, 0.0, None), 10)
+        removals.append(side_by_side.seconds(lambda keeps=keeps: remove(state.model.groups(), keeps, state.optimizer)))
+    state.recording = Recording()
     after, before, ratio = side_by_side.medians(*side_by_side.in_turn(pruned.epoch(less), pruned.epoch(whole)))
-    widths = "-".join(map(str, models.widths(run.model)))
+    widths = "-".join(map(str, widths_of(state.model)))
     yield side_by_side.Row(f"a step of it after {ROUNDS} rounds, {widths}, {precision}, and before; the median removal "
                            f"took {side_by_side.duration(statistics.median(removals))}",
                            *(side_by_side.duration(took / STEPS) for took in (after, before)), ratio, "")
+
+
+def in_precision(precision, prepared):
+    prepared.state.recording = Recording()  # the old one is of another precision
+    return prepared._replace(settings=prepared.settings._replace(precision=precision))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,11 @@
-"""Whole processes on MNIST: the comparison of the three arms, the start up to the first batch with what is in it, and
-the memory of runs.
+"""Whole processes on MNIST: the comparison of three arms, the parts of the start-up, and the memory of runs.
 
     python benchmarks/whole.py            MNIST in the dataset_folder of constants.py
     python benchmarks/whole.py FOLDER     MNIST in FOLDER
 
-Nothing is downloaded. The comparison runs once, as constants.py stands, and once with --jobs 3; a start is the median
-of 5 fresh processes after one that warms the disk's cache. CIFAR-10's memory is that of an epoch, a round and an epoch
-on 50,000 random images. Four to five minutes on 2 cores.
+Nothing is downloaded. The comparison runs once with the values of constants.py and once more with --jobs 3. The
+start-up is the median of 5 fresh processes, after one that warms the disk's cache. CIFAR-10's memory is that of an
+epoch, a round and another epoch on 50,000 random images. Four to five minutes on 2 cores.
 """
 import json
 import os
@@ -22,15 +21,14 @@ import side_by_side  # puts the suite's folder on the path
 import pruned
 import rank
 
-import config
-import data
+import constants
 import driver
-import training
+from pruning import datasets, settings, training
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 END = "the process's end, after its last batch"
 
-# Runs a program and prints, last, the most memory in kB that its process held; on Linux, see proc(5).
+# Runs a program, and at the end prints the most memory in kB that its process held. See proc(5) of Linux.
 WITH_MEMORY = """
 import atexit, runpy, sys
 
@@ -43,9 +41,9 @@ sys.path[0] = ""
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
-# What a fresh process does: the imports of driver.py and of data.py in steps, then driver.py's main up to the end of
-# its first batch. It prints the seconds of every step, the first one from the moment that is given to it: perf_counter
-# is one clock for all processes.
+# What a fresh process does: it imports step by step what driver.py and its data set need, then runs driver.py's main up
+# to the end of its first batch. It prints the seconds of every step. The first step begins at the time that is given as
+# an argument: perf_counter is one clock for all processes.
 START = """
 import json, sys, time
 points = [("python itself", float(sys.argv.pop(1)))]
@@ -63,7 +61,8 @@ except ImportError:  # before torch 2
 point("import torchvision.datasets, besides")
 import torchvision.datasets
 point("import the rest: tqdm, matplotlib, the suite")
-import checkpoint, comparison, data, driver, training
+import constants, driver, models, ranking
+from pruning import checkpoint, comparison, datasets, training
 point("constants.py, flags, header with git's commit")
 
 def before(module, name, step):
@@ -83,9 +82,9 @@ def stop_after_one(*arguments, step=training.step):
     print(json.dumps(steps))
     sys.exit()
 
-before(data, "load", "checksums of the files, loading of the data")
+before(datasets, "load", "checksums of the files, loading of the data")
 before(comparison, "compare", "checksum of the pixels")
-before(driver.models, "build", "networks, optimizers, header printed, logs opened")
+before(models, "build", "networks, optimizers, header printed, logs opened")
 before(checkpoint, "write", "first checkpoint")
 before(training, "train_epoch", "first batch")
 training.step = stop_after_one
@@ -94,9 +93,9 @@ driver.main()
 
 
 def rows():
-    given = sys.argv[1] if len(sys.argv) > 1 else config.load_constants()["dataset_folder"]
+    given = sys.argv[1] if len(sys.argv) > 1 else settings.read_constants(constants)["dataset_folder"]
     folder = os.path.abspath(given)
-    if not all(os.path.exists(os.path.join(folder, "MNIST", "raw", name)) for name in data.IDX_BYTES):
+    if not all(os.path.exists(os.path.join(folder, "MNIST", "raw", name)) for name in datasets.IDX_BYTES):
         yield side_by_side.Row(f"the comparison of three arms, and the start: no MNIST in {given}", "", "", "", "")
         return
     device = side_by_side.DEVICE.type
@@ -125,27 +124,27 @@ def rows():
 
 
 def print_memory():
-    """MB that are held at most while training and pruning CIFAR-10's network on as many random images."""
+    """Print the most memory, in MB, that it takes to train and prune CIFAR-10's network on as many random images."""
     prepared = pruned.prepare(driver, (32, 32, 3), 50000, "--dataset", "CIFAR10", "--log-folder", os.devnull)
     train = pruned.epoch(prepared)
 
     def train_and_prune():
         train()
-        training.prune(prepared.run, prepared.task, prepared.settings, "contribution", [])
+        training.prune(prepared.state, prepared.workload, prepared.settings, prepared.arm, [])
         train()
 
     print(rank.peak_memory(train_and_prune)[0])
 
 
 def start(flags):
-    """{step: its seconds} of a fresh process that ends after its first batch; the last step is its end."""
+    """{step: its seconds} of a fresh process that ends after its first batch. The last step is the process's end."""
     took, output = run(["-c", START, repr(time.perf_counter()), *flags])
     steps = json.loads(output.splitlines()[-1])
     return {**steps, END: took - sum(steps.values())}
 
 
 def run(arguments):
-    """The wall seconds of a Python process in the suite's folder, and what it wrote to its standard output."""
+    """The wall-clock seconds of a Python process in the suite's folder, and what it wrote to standard output."""
     begun = time.perf_counter()
     done = subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True)
     if done.returncode:

@@ -1,9 +1,9 @@
-"""Count the hidden neurons of saved networks that are never active on the training set, a group each.
+"""Count, in every hidden layer of saved networks, the neurons that are never active on the training set.
 
     python reports/dead_neurons.py logs/FashionMNIST/vae_log*.pt
 
-The log beside a network says which data set it was trained on. For a VAE the variances of the posterior means over the
-test set, which decide on active units, are printed too, the largest first.
+The log beside a network says which data set it was trained on. For a VAE it also prints the variances of the posterior
+means over the test set, largest first; they decide which latent dimensions count as active units.
 """
 import argparse
 import os
@@ -13,45 +13,44 @@ from pickle import UnpicklingError
 import torch
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-import config  # noqa: E402
-import data  # noqa: E402
-import errors  # noqa: E402
 import models  # noqa: E402
-import ranking  # noqa: E402
-import runlog  # noqa: E402
+from pruning import datasets, errors, runlog  # noqa: E402
+from pruning.command_line import Parser  # noqa: E402
+from pruning.groups import widths_of  # noqa: E402
+from pruning.passes import Passes  # noqa: E402
 
 
 def main():
-    parser = config.Parser(description=__doc__.splitlines()[0])
+    parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument("networks", nargs="+", help=".pt files of driver.py and vae.py")
     parser.add_argument("--dataset-folder", help="where the data sets are (now: as in the log)")
     arguments = parser.parse_args()
-    data_set, loaded_as = None, None
+    dataset, loaded_as = None, None
     for path in arguments.networks:
         header = argparse.Namespace(**runlog.parse_log(os.path.splitext(path)[0] + ".txt").header)
         try:
             header.dataset_folder = arguments.dataset_folder or header.dataset_folder
             saved = torch.load(path, weights_only=True)
-            vae = "latent" in saved["network"]
-            model = models.VAE(**saved["network"]) if vae else models.build(**saved["network"])
+            is_vae = "latent" in saved["network"]
+            model = (models.VAE if is_vae else models.build)(**saved["network"])
             model.load_state_dict(saved["weights"])
-            scale = (0, 1) if vae else (header.mean, header.std)
+            scale = (0, 1) if is_vae else (header.mean, header.std)
             load_as = header.dataset, header.dataset_folder, header.holdout, *scale
         except (AttributeError, EOFError, LookupError, RuntimeError, TypeError, UnpicklingError) as error:
             raise errors.UserError(f"{path}: it or its log is not of this suite, or damaged ({type(error).__name__})")
         if load_as != loaded_as:
-            data_set, loaded_as = data.load(header, torch.device("cpu"), *scale), load_as
-        print(f"{path}: {describe(model, data_set, vae)}", flush=True)
+            dataset, loaded_as = datasets.load(header, torch.device("cpu"), *scale), load_as
+        print(f"{path}: {describe(model, dataset, is_vae)}", flush=True)
 
 
 @torch.no_grad()
-def describe(model, dataset, vae):
-    active = [torch.zeros(width, dtype=torch.bool) for width in models.widths(model)]
-    for blocks in ranking.Passes(model, dataset.train.batches, None).activations():
+def describe(model, dataset, is_vae):
+    active = [torch.zeros(width, dtype=torch.bool) for width in widths_of(model)]
+    for blocks in Passes(model, dataset.train.batches, None).activations():
         for seen, a in zip(active, blocks):
             seen |= (a > 0).any(0)
     text = "never active: " + ", ".join(f"{int((~seen).sum())} of {len(seen)}" for seen in active)
-    if vae:
+    if is_vae:
         means = torch.cat([model.encode(images)[0] for images in dataset.test.image_batches()])
         variances = means.var(0, unbiased=False).sort(descending=True).values
         text += "; variances " + " ".join(f"{variance:.3f}" for variance in variances.tolist())

@@ -1,17 +1,17 @@
-"""Run the experiments of the report, one after the other; what is finished is kept and not run again.
+"""Run the experiments of the report, one after the other; finished ones are kept and not run again.
 
     python reports/experiments.py            all of them: `make experiments`
-    python reports/experiments.py main       those whose names begin so
+    python reports/experiments.py main       those whose names begin with main
     python reports/experiments.py --list     their names, and which are finished
 
-Full logs go to logs/experiments/<name>, what the report needs of them to reports/results/<name>: the first batch line,
-the line of every epoch (of a sweep the last one's), rounds and summary. After Ctrl-C or a crash it goes on where it
-was. As many runs go side by side as torch has threads, one thread each; those of `cost` one by one, with all threads.
+Full logs go to logs/experiments/<name>. What the report needs of them goes to reports/results/<name>: the first batch
+line, all epoch lines (of a sweep only the last), rounds and summary. After Ctrl-C or a crash the same command goes on.
+As many runs go side by side as torch has threads, with one thread each; those of `cost` run one by one with all
+threads.
 """
 import contextlib
 import glob
 import os
-import re
 import sys
 import time
 from collections import namedtuple
@@ -20,37 +20,36 @@ from tqdm import tqdm
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
-import comparison  # noqa: E402
-import config  # noqa: E402
+import constants  # noqa: E402
 import driver  # noqa: E402
-import errors  # noqa: E402
-import files  # noqa: E402
-import jobs  # noqa: E402
-import runlog  # noqa: E402
+import ranking  # noqa: E402
 import vae  # noqa: E402
+from pruning import command_line, errors, files, processes, runlog, settings  # noqa: E402
+from pruning.arms import COMPARED, with_criteria  # noqa: E402
 
 WORK, RESULTS = os.path.join("logs", "experiments"), os.path.join("reports", "results")
-JOBS = ["--device", "cpu", "--jobs", str(jobs.THREADS)]
+JOBS = ["--device", "cpu", "--jobs", str(processes.THREADS)]
+PROGRAMS = {driver: settings.CLASSIFIER, vae: settings.VAE}
 
-# seconds: what it took on 2 cores with AVX-512 and bfloat16, roughly: the bar's unit, not a result.
+# program: driver or vae. seconds: roughly what it took on 2 cores with AVX-512 and bfloat16; for the progress bar.
 Experiment = namedtuple("Experiment", "name program flags seconds")
 
 SCHEDULE = "--total-epochs 100 --initial-iterations 30"
-EVERY_ARM = ",".join(comparison.ARMS)
+ARMS = with_criteria(ranking.CRITERIA)
 CONTROLS = ["magnitude", "scratch"]
-OTHERS = [arm for arm in comparison.ARMS if arm not in config.COMPARED + CONTROLS]
-CRITERIA = ",".join(arm for arm in comparison.ARMS if arm not in ("none", "scratch"))
+OTHERS = [arm for arm in ARMS if arm not in COMPARED + CONTROLS]
 SMALL = ["MNIST", "FashionMNIST"]
 PUBLISHED = {"MNIST": "--batch-size 5000 --learning-rate 0.1 --momentum 0", "CIFAR10": "--learning-rate 0.1"}
-INCREMENTS = [24, 18, 12, 10, 6, 4]  # 29, 38, 51, 58, 79 and 94 % of 784-50-30-10; 8, 68 %, is in `main`
+INCREMENTS = [24, 18, 12, 10, 6, 4]  # remove 29, 38, 51, 58, 79 and 94 % of 784-50-30-10's neurons; `main` has 8: 68 %
 
 
 def experiments():
     """All experiments, the small networks' first."""
     for dataset in SMALL:
         at_68_percent = f"--dataset {dataset} {SCHEDULE} --increment 8 --seeds 10"
-        yield classifier(f"main/{dataset}", f"{at_68_percent} --compare {EVERY_ARM}", 970)
-        yield classifier(f"published/{dataset}", f"{at_68_percent} --compare {EVERY_ARM} {PUBLISHED['MNIST']}", 400)
+        every_arm = f"{at_68_percent} --compare {','.join(ARMS)}"
+        yield classifier(f"main/{dataset}", every_arm, 970)
+        yield classifier(f"published/{dataset}", f"{every_arm} {PUBLISHED['MNIST']}", 400)
         yield classifier(f"compensated/{dataset}",
                          f"{at_68_percent} --compare contribution,random,magnitude,reversed --compensate True", 430)
         for average, maximum in ((0, 1), (0.5, 0.5)):
@@ -62,20 +61,20 @@ def experiments():
     for increment in INCREMENTS:
         for dataset in SMALL:
             yield classifier(f"sweep/{increment}/{dataset}", f"--dataset {dataset} {SCHEDULE} --increment {increment} "
-                             f"--seeds 5 --compare {CRITERIA}", 370)
+                             f"--seeds 5 --compare {','.join(ranking.CRITERIA)}", 370)
 
-    # Hours: the arms that a reader asks for first, then the others.
+    # These take hours. The arms that a reader asks for come first.
     at_42_percent = f"{SCHEDULE} --increment 15 --seeds 3"
     for dataset in ("CIFAR10", "CIFAR100"):
         for kind, more in (("main", ""), ("published", PUBLISHED["CIFAR10"])):
-            for part, arms, seconds in (("", config.COMPARED + CONTROLS, 4300), ("-others", OTHERS, 3300)):
+            for part, arms, seconds in (("", COMPARED + CONTROLS, 4300), ("-others", OTHERS, 3300)):
                 yield classifier(f"{kind}{part}/{dataset}", f"--dataset {dataset} {at_42_percent} --precision bfloat16 "
                                  f"--compare {','.join(arms)} {more}", seconds)
     for precision, seconds in (("float32", 1200), ("bfloat16", 720)):
         yield classifier(f"precision/{precision}/CIFAR10", "--dataset CIFAR10 --seeds 5 --total-epochs 40 --pruning "
                          f"none --precision {precision}", seconds)
     yield classifier("float32/CIFAR10", f"--dataset CIFAR10 {at_42_percent} --precision float32 --compare "
-                     f"{','.join(config.COMPARED)}", 4000)
+                     f"{','.join(COMPARED)}", 4000)
     yield classifier("compensated/CIFAR10", f"--dataset CIFAR10 {at_42_percent} --precision bfloat16 "
                      "--compare contribution,random --compensate True", 1800)
     for dataset in ("FashionMNIST", "CIFAR10"):
@@ -86,9 +85,8 @@ def experiments():
         yield Experiment(f"vae-compensated/{dataset}", vae,
                          f"{at_35_percent} --compare contribution,random --compensate True", 1000)
 
-    # For the seconds an epoch takes before the first round and after the last one, of as many rounds as above, on a
-    # machine that does nothing else. With all threads for one run, after which this process cannot be forked any more:
-    # these come last.
+    # How long an epoch takes before the first round and after the last one, with as many rounds as above, on an
+    # otherwise idle machine. One run has all threads, and afterwards this process cannot fork: these come last.
     alone = "--pruning contribution --precision float32 --jobs 1"
     yield classifier("cost/MNIST", f"--dataset MNIST --total-epochs 23 --initial-iterations 5 --increment 2 --seeds 5 "
                      f"{alone}", 80)
@@ -103,8 +101,8 @@ def classifier(name, flags, seconds):
 
 
 def main():
-    parser = config.Parser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", help="beginnings of experiments' names; without them all")
+    parser = command_line.Parser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", help="how experiments' names begin; without any, all are run")
     parser.add_argument("--list", action="store_true", help="print the names and which are finished")
     arguments = parser.parse_args()
     os.chdir(ROOT)
@@ -131,7 +129,7 @@ def main():
                 tqdm.write(f"{experiment.name}: not run ({error})", file=sys.stderr)
                 complete = False
             except SystemExit:
-                # A run of it diverged or failed. A table of the others would be of the seeds that went well.
+                # One of its runs diverged or failed, as was printed. A table without it would be biased.
                 tqdm.write(f"{experiment.name}: not finished, as said above; its logs stay in "
                            f"{os.path.join(WORK, experiment.name)}, none is kept for the report", file=sys.stderr)
                 complete = False
@@ -143,19 +141,16 @@ def main():
 
 
 def run(experiment):
-    """Run an experiment in this process, from its beginning or where it was; what it prints goes to a file."""
+    """Run an experiment in this process, anew or from its checkpoints; what it prints goes to a file."""
     folder, dataset = os.path.split(os.path.join(WORK, experiment.name))
-    begun = sorted(glob.glob(os.path.join(folder, dataset, program_of(experiment).log + "*.checkpoint")))
+    logs = os.path.join(folder, dataset, PROGRAMS[experiment.program].log)
+    begun = sorted(glob.glob(logs + "*.checkpoint") + glob.glob(logs + "*.start"))
     flags = [*JOBS, *experiment.flags.split()]
-    flags += ["--resume", re.sub(r"checkpoint$", "txt", begun[0])] if begun else ["--log-folder", folder]
+    flags += ["--resume", os.path.splitext(begun[0])[0] + ".txt"] if begun else ["--log-folder", folder]
     os.makedirs(folder, exist_ok=True)
     with open(os.path.join(folder, dataset + ".out"), "a") as out, contextlib.redirect_stdout(out):
         sys.argv = [experiment.program.__name__ + ".py", *flags]
         experiment.program.main()
-
-
-def program_of(experiment):
-    return config.VAE if experiment.program is vae else config.CLASSIFIER
 
 
 def keep(experiment):
@@ -169,7 +164,8 @@ def keep(experiment):
 
 
 def compact(lines, last_epoch_alone):
-    """The lines of a log but for all batch lines after the first and, if asked for, all epochs' but the last one's."""
+    """The lines of a log without the batch lines after the first one, and, with `last_epoch_alone`, without the lines
+    of all epochs but the last."""
     has_batch, last_epoch = False, ""
     for line in lines:
         if line.startswith("Epoch:"):
@@ -185,7 +181,7 @@ def compact(lines, last_epoch_alone):
 
 
 def is_finished(experiment):
-    """Whether the results have a finished log of every arm and seed, by these flags."""
+    """Whether the results have a finished log of every arm and seed, with the flags of the experiment."""
     paths = [os.path.join(RESULTS, experiment.name, name) for name in log_names(experiment)]
     if not all(map(os.path.exists, paths)):
         return False
@@ -195,18 +191,16 @@ def is_finished(experiment):
 
 
 def log_names(experiment):
-    """The names of its logs, of every arm and seed."""
-    flags, constants = flags_of(experiment), config.load_constants()
-    seeds = range(constants["seed"], constants["seed"] + flags["seeds"])
-    return [os.path.basename(files.log_path("", "", arm, program_of(experiment).log, seed if len(seeds) > 1 else None))
+    """The names of the logs of every arm and seed."""
+    flags, first = flags_of(experiment), settings.read_constants(constants)["seed"]
+    seeds = range(first, first + flags["seeds"]) if flags["seeds"] > 1 else [None]
+    return [os.path.basename(files.log_path("", "", arm, PROGRAMS[experiment.program].log, seed))
             for arm in flags.get("compare", [flags.get("pruning")]) for seed in seeds]
 
 
 def flags_of(experiment):
     """{name: value} of an experiment's flags."""
-    program, constants = program_of(experiment), config.load_constants()
-    values = {name: constants.get(program.prefix + name, constants[name]) for name in config.SETTINGS}
-    parser = config.make_parser(values, program, None, None, comparison.ARMS)
+    parser = command_line.make_parser({}, PROGRAMS[experiment.program], "", "", ARMS)
     return vars(parser.parse_args(experiment.flags.split()))
 
 

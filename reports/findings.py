@@ -6,61 +6,64 @@ A number's key is experiment/arm/column, as in `main/MNIST/contribution/lost in 
 import functools
 import glob
 import os
-import statistics
 import sys
+from statistics import median
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 import experiments  # noqa: E402
 
-import errors  # noqa: E402
 import ranking  # noqa: E402
-import runlog  # noqa: E402
-import table  # noqa: E402
+from pruning import runlog  # noqa: E402
+from pruning.arms import ARMS  # noqa: E402
+from pruning.errors import UserError  # noqa: E402
+from pruning.plots import table  # noqa: E402
+from pruning.plots.runs import Run  # noqa: E402
+from pruning.plots.runs import experiments as grouped  # noqa: E402
+from pruning.plots.statistics import Difference, Estimate, difference, mean  # noqa: E402
 
 RESULTS = os.path.join(ROOT, experiments.RESULTS)
 CLASSIFIED = ["MNIST", "FashionMNIST", "CIFAR10", "CIFAR100"]
 SMALL = experiments.SMALL
 RECONSTRUCTED = ["FashionMNIST", "CIFAR10"]
 
-parse_log = functools.lru_cache(maxsize=None)(runlog.parse_log)  # every table reads them
 
 
-def logs_of(*names):
-    """The logs of experiments, by the beginnings of their names; [] of what was not run."""
+@functools.lru_cache(maxsize=None)  # every table reads them
+def read(path):
+    return Run(runlog.parse_log(path))
+
+
+def runs_of(*names):
+    """The runs of experiments, by the beginnings of their names; [] of what was not run."""
     paths = [path for name in names for path in glob.glob(os.path.join(RESULTS, name, "**", "*.txt"), recursive=True)]
-    return [parse_log(path) for path in sorted(paths)]
+    return [read(path) for path in sorted(paths)]
 
 
-def by_arm(logs):
-    """{arm: {seed: log}}."""
-    found = {}
-    for log in logs:
-        found.setdefault(log.header["pruning"], {})[log.header["seed"]] = log
-    return found
-
-
-def parts_removed(dataset):
-    """The sweep with main's part in it, from the smallest part of the neurons removed: {arm: {seed: log}} of each."""
-    parts = {}
-    for log in logs_of(f"main/{dataset}", f"sweep/*/{dataset}"):
-        if log.header["pruning"] in ranking.CRITERIA:
-            parts.setdefault(table.percent_removed(log), []).append(log)
-    return [by_arm(parts[part]) for part in sorted(parts)]
+def variants_of(*names):
+    """{variant: {seed: Run}} of the one experiment that these results make together."""
+    found = grouped(runs_of(*names))
+    if len(found) != 1:
+        raise UserError(f"{', '.join(names)}: {len(found)} experiments in these results; expected one")
+    return next(iter(found.values()))
 
 
 @functools.lru_cache(maxsize=None)
 def rows_of(*names):
-    """{what an arm is called in numbers.tex: its row} of the one experiment that these results make together."""
-    found = table.experiments(logs_of(*names))
-    if len(found) != 1:
-        raise errors.UserError(f"{', '.join(names)}: {len(found)} experiments in these results; expected one")
-    (arms,) = found.values()
-    return {key_of(arm, runs): row for ((arm, _), runs), row in zip(arms.items(), table.rows(arms))}
+    """{variant: its row} of the one experiment that these results make together."""
+    variants = variants_of(*names)
+    return dict(zip(variants, table.rows(variants)))
 
 
-def key_of(arm, runs):
-    return ", ".join([arm, *table.ways_of(next(iter(runs.values())).header, arm)])
+def parts_removed(dataset):
+    """The sweep with main's part in it, from the fewest neurons removed: {variant: {seed: Run}} of each part."""
+    runs = [run for run in runs_of(f"main/{dataset}", f"sweep/*/{dataset}") if run.arm.name in ranking.CRITERIA]
+    return sorted(grouped(runs).values(), key=percent_removed)
+
+
+def percent_removed(variants):
+    """Of a part of the sweep; all its runs remove as many."""
+    return next(iter(variants["random"].values())).percent_removed()
 
 
 # ---- the numbers ----
@@ -82,17 +85,15 @@ def numbers():
     """{key: text} of every number that the report may quote: experiment/arm/column, and the parts of an estimate."""
     found = {}
     for name, results in EXPERIMENTS.items():
-        if not logs_of(*results):
-            continue
-        for arm, row in rows_of(*results).items():
+        for variant, row in (rows_of(*results) if runs_of(*results) else {}).items():
             for column, value in row.items():
                 if value is None or column == "arm":
                     continue
-                key = f"{name}/{arm}/{short(column)}"
+                key = f"{name}/{variant}/{short(column)}"
                 found[key] = cell(value)
-                if isinstance(value, (table.Estimate, table.Difference)):
+                if isinstance(value, (Estimate, Difference)):
                     found[f"{key}/mean"] = table.two_places(value.mean)
-                if isinstance(value, table.Difference) and value.p is not None:
+                if isinstance(value, Difference) and value.p is not None:
                     found[f"{key}/p"] = probability(value.p)
     found.update({f"cost/{name}/{column}": text for name in ("MNIST", "CIFAR10", "FashionMNIST")
                   for column, text in costs(name).items()})
@@ -103,8 +104,8 @@ def numbers():
 
 def short(column):
     """A column's name in a key: its words, with the controls by their arms' names."""
-    for control in table.CONTROLS:
-        column = column.replace(f"minus {runlog.ARM_WORDS[control]}", f"minus {control}")
+    for control, words in table.CONTROLS.items():
+        column = column.replace(words, f"minus {control}")
     return column.replace(" (%)", "")
 
 
@@ -122,42 +123,40 @@ def probability(p):
     return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
 
 
-def of_the_last_three(log):
+def of_the_last_three(run):
     """The measure by which arms are compared, the mean over the last three epochs."""
-    measure = table.measures_of(log)[0]
-    return statistics.mean(entry.measures[measure] for entry in log.epochs[-3:])
+    return mean([entry.measures[run.measure] for entry in run.epochs[-3:]])
 
 
-# {what arms are compared by: (its value, whether a log has it)}; a sweep's log has one epoch alone.
-COMPARED = {"end": (table.at_the_end, lambda log: True), "lost": (table.lost_in_a_round, lambda log: log.rounds),
-            "last three": (of_the_last_three, lambda log: len(log.epochs) > 2)}
+# {what arms are compared by: (its value, whether a run has it)}; a sweep's log has one epoch alone.
+COMPARED = {"end": (Run.at_the_end, lambda run: True), "lost": (Run.lost_in_a_round, lambda run: run.rounds),
+            "last three": (of_the_last_three, lambda run: len(run.epochs) > 2)}
 
 
 def versus():
     """Contribution, plain and compensated, minus every other arm, and every compensated arm minus itself without: by
     seed, and by all of COMPARED."""
     found = {}
-    for name, runs in every_run():
-        for own in runs:
-            others = [key for key in runs if key != own and own in (
-                "contribution", "contribution, compensated", f"{key}, compensated")]
+    for name, variants in every_experiment():
+        for own in variants:
+            others = [other for other in variants if other != own and own in (
+                "contribution", "contribution, compensated", f"{other}, compensated")]
             for what, (value, has) in COMPARED.items():
-                differences = {f"{name}/{own} - {key}/{what}": table.difference(runs[own], runs[key], value)
-                               for key in others if has(next(iter(runs[key].values())))}
-                found.update({key: cell(difference) for key, difference in differences.items() if difference})
-                tests = {key: difference.p for key, difference in differences.items()
-                         if difference and difference.p is not None}
+                differences = {f"{name}/{own} - {other}/{what}": difference(variants[own], variants[other], value)
+                               for other in others if has(next(iter(variants[other].values())))}
+                found.update({key: cell(one) for key, one in differences.items() if one})
+                tests = {key: one.p for key, one in differences.items() if one and one.p is not None}
                 found.update({f"{key}/p": probability(p) for key, p in tests.items()})
                 family = {key: p for key, p in tests.items() if "compensated" not in key}
                 found.update({f"{key}/Holm": probability(p) for key, p in holm(family).items()})
     return found
 
 
-def every_run():
-    """(name, {what an arm is called: {seed: log}}) of all the experiments that EXPERIMENTS' results hold."""
+def every_experiment():
+    """(name, {variant: {seed: Run}}) of all the experiments that EXPERIMENTS' results hold."""
     for name, results in EXPERIMENTS.items():
-        for arms in table.experiments(logs_of(*results)).values():
-            yield name, {key_of(arm, runs): runs for (arm, _), runs in arms.items()}
+        for variants in grouped(runs_of(*results)).values():
+            yield name, variants
 
 
 def holm(tests):
@@ -176,11 +175,12 @@ def wins():
     for dataset in SMALL:
         listed = parts_removed(dataset)
         found[f"sweep/{dataset}/parts"] = str(len(listed))
-        lost = [[table.mean(list(map(table.lost_in_a_round, arms[arm].values()))) for arm in ("contribution", "random")]
-                for arms in listed]
+        lost = [[mean(list(map(Run.lost_in_a_round, variants[arm].values()))) for arm in ("contribution", "random")]
+                for variants in listed]
         found[f"sweep/{dataset}/shares of random's loss"] = ", ".join(f"{100 * own / other:.0f}" for own, other in lost)
         for control in ("random", "magnitude"):
-            differences = [table.difference(runs["contribution"], runs[control], table.at_the_end) for runs in listed]
+            differences = [difference(variants["contribution"], variants[control], Run.at_the_end)
+                           for variants in listed]
             found[f"sweep/{dataset}/above {control}"] = str(sum(some.mean > some.half for some in differences))
             found[f"sweep/{dataset}/below {control}"] = str(sum(some.mean < -some.half for some in differences))
     return found
@@ -189,81 +189,81 @@ def wins():
 def spreads():
     """How far the criteria lie apart before and after a round, at most; where single seeds of two arms end."""
     found = {}
-    for name in (name for name in EXPERIMENTS if name.startswith(("main/", "published/")) and logs_of(name)):
-        arms = by_arm(logs_of(EXPERIMENTS[name][0]))
-        ends = {arm: list(map(table.at_the_end, seeds.values())) for arm, seeds in arms.items()}
+    for name in (name for name in EXPERIMENTS if name.startswith(("main/", "published/")) and runs_of(name)):
+        variants = variants_of(EXPERIMENTS[name][0])
+        ends = {arm: {seed: run.at_the_end() for seed, run in seeds.items()} for arm, seeds in variants.items()}
         for arm in ends.keys() & {"contribution", "scratch"}:
-            found[f"{name}/{arm}/median"] = f"{statistics.median(ends[arm]):.2f}"
-            found[f"{name}/{arm}/lowest"] = f"{min(ends[arm]):.2f}"
-        if "scratch" in arms:
-            worst = min(arms["scratch"].values(), key=table.at_the_end)
+            found[f"{name}/{arm}/median"] = f"{median(ends[arm].values()):.2f}"
+            found[f"{name}/{arm}/lowest"] = f"{min(ends[arm].values()):.2f}"
+        if "scratch" in variants:
+            worst = min(variants["scratch"].values(), key=Run.at_the_end)
             found[f"{name}/scratch/lowest, an epoch before"] = f"{worst.epochs[-2].measures['test accuracy']:.2f}"
             found[f"{name}/scratch/seeds above contribution"] = str(sum(
-                table.at_the_end(arms["scratch"][seed]) > table.at_the_end(log)
-                for seed, log in arms["contribution"].items()))
+                ends["scratch"][seed] > end for seed, end in ends["contribution"].items()))
         for moment in ("before", "after"):
-            rounds = zip(*(means_of_rounds(seeds.values(), moment) for arm, seeds in arms.items()
+            rounds = zip(*(means_of_rounds(seeds.values(), moment) for arm, seeds in variants.items()
                            if arm in ranking.CRITERIA))
             found[f"{name}/widest spread {moment} a round"] = f"{max(max(means) - min(means) for means in rounds):.1f}"
     return found
+
+
+def means_of_rounds(runs, moment):
+    """The mean over an arm's runs of the test accuracy before or after every round."""
+    return [mean([getattr(entry, moment)["test accuracy"] for entry in entries])
+            for entries in zip(*(run.rounds for run in runs))]
 
 
 def starts():
     """Of how many seeds an arm came to the first round with the test loss that contribution had there: the same
     network. Runs of another processor have other bits after the first epochs."""
     found = {}
-    for name, runs in every_run():
-        begun = {key: {seed: loss_at_first_round(log) for seed, log in some.items()} for key, some in runs.items()
-                 if key != "scratch"}
+    for name, variants in every_experiment():
+        begun = {variant: {seed: loss_at_first_round(run) for seed, run in seeds.items()}
+                 for variant, seeds in variants.items() if variant != "scratch"}
         plain = begun.get("contribution", {})
-        same = {key: sum(some.get(seed) == loss for seed, loss in plain.items())
-                for key, some in begun.items() if plain}
-        found.update({f"{name}/{key}/seeds with the same start": str(count) for key, count in same.items()})
+        same = {variant: sum(losses.get(seed) == loss for seed, loss in plain.items())
+                for variant, losses in begun.items() if plain}
+        found.update({f"{name}/{variant}/seeds with the same start": str(count) for variant, count in same.items()})
     return found
 
 
-def loss_at_first_round(log):
+def loss_at_first_round(run):
     """The test loss before the first round, or where that would be."""
-    measures = log.rounds[0].before if log.rounds else log.epochs[log.header["initial_iterations"] - 1].measures
+    measures = run.rounds[0].before if run.rounds else run.epochs[run.header["initial_iterations"] - 1].measures
     return measures["test loss"]
 
 
 def in_both_precisions():
-    """Yield (arm, epochs, {seed: log} in float32, {seed: log} in bfloat16) of CIFAR-10."""
+    """Yield (arm, epochs, {seed: Run} in float32, {seed: Run} in bfloat16) of CIFAR-10."""
     for names in (("precision/float32/CIFAR10", "precision/bfloat16/CIFAR10"), ("float32/CIFAR10", "main/CIFAR10")):
-        float32, bfloat16 = (by_arm(logs_of(name)) for name in names)
-        for arm in (arm for arm in runlog.ARM_WORDS if arm in float32 and arm in bfloat16):
+        float32, bfloat16 = (variants_of(name) if runs_of(name) else {} for name in names)
+        for arm in (arm for arm in ARMS if arm in float32 and arm in bfloat16):
             yield arm, next(iter(float32[arm].values())).header["total_epochs"], float32[arm], bfloat16[arm]
 
 
 def bfloat16_minus_float32(float32, bfloat16):
-    return table.difference(bfloat16, float32, table.at_the_end)
+    return difference(bfloat16, float32, Run.at_the_end)
 
 
 def why_missing(name):
-    """What stands in the place of contribution's results that there are not: how many of its runs diverged."""
-    runs = by_arm(logs_of(f"diverged/{name}")).get("contribution", {})
-    diverged = sum(not log.summary for log in runs.values())
+    """What stands in place of contribution's missing results: how many of its runs diverged."""
+    runs = [run for run in runs_of(f"diverged/{name}") if run.arm.name == "contribution"]
+    diverged = sum(not run.summary for run in runs)
     return f"{diverged} of {len(runs)} diverged" if diverged else "not run"
 
 
 def costs(name):
-    """Seconds of an epoch and of a round of the experiment cost/`name`, medians over epochs, but for a run's first one,
-    and seeds, and what an epoch costs before the first round in that after the last one; {} of what was not run."""
-    logs = logs_of(f"cost/{name}")
-    if not logs:
+    """Of the experiment cost/`name`, medians over seeds and epochs, without a run's first one: the seconds of an epoch
+    before the first round and after the last one, what the first costs in terms of the second, and a round's seconds;
+    {} of what was not run."""
+    runs = runs_of(f"cost/{name}")
+    if not runs:
         return {}
-    rounds, last = logs[0].rounds, logs[0].header["total_epochs"]
-    before, after = (statistics.median(entry.measures["time"] for log in logs for entry in log.epochs
-                                       if start < entry.epoch <= end)
+    rounds, last = runs[0].rounds, runs[0].header["total_epochs"]
+    before, after = (median(entry.measures["time"] for run in runs for entry in run.epochs
+                            if start < entry.epoch <= end)
                      for start, end in ((1, rounds[0].epoch), (rounds[-1].epoch, last)))
     ratios = {key: rounds[0].before[key] / rounds[-1].after[key] for key in ("parameters", "multiply-adds")}
-    of_a_round = statistics.median(entry.time for log in logs for entry in log.rounds)
+    of_a_round = median(entry.time for run in runs for entry in run.rounds)
     return {"before": f"{before:#.3g}", "after": f"{after:#.3g}", "time": f"{before / after:.2f}",
             **{key: f"{value:.2f}" for key, value in ratios.items()}, "a round": f"{of_a_round:#.2g}"}
-
-
-def means_of_rounds(logs, moment):
-    """The mean over an arm's logs of the test accuracy before or after every round."""
-    return [statistics.mean(getattr(entry, moment)["test accuracy"] for entry in entries)
-            for entries in zip(*(log.rounds for log in logs))]

@@ -9,20 +9,20 @@ import os
 
 import findings  # puts the suite's folder on the path
 import matplotlib
-from findings import CLASSIFIED, RECONSTRUCTED, SMALL, cell, logs_of, rows_of, short
+from findings import CLASSIFIED, RECONSTRUCTED, SMALL, cell, rows_of, runs_of, short, variants_of
 from matplotlib import pyplot
 
 # isort: split
-import config
-import errors
-import figures
-import files
-import finished
 import ranking
-import runlog
-import table
+from pruning import command_line, errors, files
+from pruning.arms import ARMS
+from pruning.menu import DATASETS
+from pruning.plots import style, summaries, table
+from pruning.plots.runs import Run
+from pruning.plots.statistics import difference, estimate
 
-SHORT_WORDS = {**runlog.ARM_WORDS, "contribution": "contribution", "random": "random", "scratch": "from scratch"}
+SHORT_WORDS = {**{arm.name: arm.words for arm in ARMS.values()}, "contribution": "contribution", "random": "random",
+               "scratch": "from scratch"}
 
 
 def as_macros(found):
@@ -41,16 +41,16 @@ ARMS_COLUMNS = {"test accuracy": "at the end", "minus random": "$-$ random", "lo
 
 def arms_table(kind, columns=tuple(ARMS_COLUMNS)):
     """Every arm, with these of ARMS_COLUMNS for every data set."""
-    listed = {dataset: rows_of(f"{kind}*/{dataset}") for dataset in CLASSIFIED if logs_of(f"{kind}/{dataset}")}
+    listed = {dataset: rows_of(f"{kind}*/{dataset}") for dataset in CLASSIFIED if runs_of(f"{kind}/{dataset}")}
     stars = {dataset: significant(rows) for dataset, rows in listed.items()}
     lines = []
-    for arm in runlog.ARM_WORDS:
+    for arm in ARMS:
         cells = [SHORT_WORDS[arm]]
         for dataset, rows in listed.items():
             row = {short(column): value for column, value in rows.get(arm, {}).items()}
             cells += [tex(row.get(column), arm in stars[dataset] and column == "minus random") for column in columns]
         lines.append(cells)
-    heads = [(f"{runlog.words(dataset)}, {removed(rows)}, $n={rows['none']['n']}$", len(columns))
+    heads = [(f"{DATASETS[dataset]}, {removed(rows)}, $n={rows['none']['n']}$", len(columns))
              for dataset, rows in listed.items()]
     return tabular(heads, [ARMS_COLUMNS[column] for column in columns] * len(listed), lines)
 
@@ -61,7 +61,7 @@ def removed(rows):
 
 def significant(rows):
     """The arms whose difference to random has p < 0.05 after Holm's correction for all of them."""
-    differences = {arm: row[f"minus {runlog.ARM_WORDS['random']}"] for arm, row in rows.items()}
+    differences = {arm: row[table.CONTROLS["random"]] for arm, row in rows.items()}
     tests = {arm: versus.p for arm, versus in differences.items() if versus and versus.p is not None}
     return {arm for arm, p in findings.holm(tests).items() if p < 0.05}
 
@@ -91,9 +91,9 @@ def published_table():
     published = {"MNIST": (68, 92.17), "CIFAR10": (41, 91.40), "CIFAR100": (41, 76.25)}  # percent removed, accuracy
     lines = []
     for dataset, (percent, accuracy) in published.items():
-        cells = [runlog.words(dataset), f"{accuracy:.2f} @ {percent}\\,\\%"]
+        cells = [DATASETS[dataset], f"{accuracy:.2f} @ {percent}\\,\\%"]
         for kind in ("published", "main"):
-            if logs_of(f"{kind}/{dataset}"):
+            if runs_of(f"{kind}/{dataset}"):
                 row = rows_of(f"{kind}*/{dataset}")["contribution"]
                 cells += [f"{row['neurons removed (%)']:.1f}\\,\\%", tex(row["training accuracy"]),
                           tex(row["test accuracy"])]
@@ -107,13 +107,13 @@ def published_table():
 def compensation_table():
     lines = []
     for dataset in CLASSIFIED:
-        if not logs_of(f"compensated/{dataset}"):
+        if not runs_of(f"compensated/{dataset}"):
             continue
         rows = rows_of(f"main*/{dataset}", f"compensated/{dataset}")
-        for arm in runlog.ARM_WORDS:
+        for arm in ARMS:
             with_it, without = rows.get(f"{arm}, compensated"), rows.get(arm)
             if with_it:
-                lines.append([f"{runlog.words(dataset)}, {SHORT_WORDS[arm]}",
+                lines.append([f"{DATASETS[dataset]}, {SHORT_WORDS[arm]}",
                               *(tex(row and row[column]) for column in ("lost in a round", "test accuracy")
                                 for row in (without, with_it))])
     return tabular([("lost in a round", 2), ("test accuracy at the end", 2)], ["plain", "compensated"] * 2, lines)
@@ -122,7 +122,7 @@ def compensation_table():
 def ways_table():
     """Other lambdas and fewer images against the usual contribution, a group of columns a data set."""
     listed = {dataset: rows_of(f"main*/{dataset}", f"lambdas/*/{dataset}", f"images/*/{dataset}") for dataset in SMALL
-              if logs_of(f"main/{dataset}")}
+              if runs_of(f"main/{dataset}")}
     keys = [key for key in dict.fromkeys(key for rows in listed.values() for key in rows)
             if key.startswith("contribution")]
     lines = [[key.replace("contribution, ", "").replace("contribution", "$C_{\\mathrm{avg}}$, 60{,}000 images")
@@ -130,30 +130,34 @@ def ways_table():
               *(tex(rows.get(key, {}).get(column)) for rows in listed.values() for column in (
                   "lost in a round", "test accuracy"))]
              for key in keys]
-    return tabular([(runlog.words(dataset), 2) for dataset in listed],
+    return tabular([(DATASETS[dataset], 2) for dataset in listed],
                    ["lost in a round", "at the end"] * len(listed), lines)
 
 
 def vae_table():
     lines = []
     for dataset in RECONSTRUCTED:
-        if not logs_of(f"vae/{dataset}"):
+        if not runs_of(f"vae/{dataset}"):
             continue
         for key, row in rows_of(f"vae/{dataset}", f"vae-compensated/{dataset}").items():
             arm, _, way = key.partition(", ")
             row = {short(column): value for column, value in row.items()}
-            lines.append([f"{runlog.words(dataset)}, {SHORT_WORDS[arm]}{', ' * bool(way)}{way}",
+            lines.append([f"{DATASETS[dataset]}, {SHORT_WORDS[arm]}{', ' * bool(way)}{way}",
                           *(tex(row[column]) for column in ("test loss", "minus none", "minus random",
                                                             "added in a round", "test PSNR"))])
     return tabular([], ["test loss", "$-$ none", "$-$ random", "added in a round", "PSNR (dB)"], lines)
 
 
+def at_the_end(seeds):
+    return estimate([run.at_the_end() for run in seeds.values()])
+
+
 def sweep_table(dataset):
     """Test accuracy at the end, a criterion a row and a part of the neurons removed a column; empty without a sweep."""
     listed = findings.parts_removed(dataset)
-    heads = [f"{table.percent_removed(next(iter(arms['random'].values()))):.1f}\\,\\%" for arms in listed]
-    lines = [[SHORT_WORDS[arm], *(tex(table.estimate(list(map(table.at_the_end, arms[arm].values()))) if arm in arms
-                                      else None) for arms in listed)] for arm in ranking.CRITERIA]
+    heads = [f"{findings.percent_removed(variants):.1f}\\,\\%" for variants in listed]
+    lines = [[SHORT_WORDS[arm], *(tex(at_the_end(variants[arm]) if arm in variants else None) for variants in listed)]
+             for arm in ranking.CRITERIA]
     return tabular([], heads, lines if len(listed) > 1 else [])
 
 
@@ -161,11 +165,11 @@ def last_three_table():
     """Contribution minus three controls: after the last epoch, and as the mean over the last three."""
     controls, lines = ("random", "magnitude", "scratch"), []
     for kind, words in (("main", "ours"), ("published", "published")):
-        for dataset in (dataset for dataset in CLASSIFIED if logs_of(f"{kind}/{dataset}")):
-            arms = findings.by_arm(logs_of(f"{kind}*/{dataset}"))
-            lines.append([f"{runlog.words(dataset)}, {words}", *(
-                tex(table.difference(arms["contribution"], arms.get(control, {}), value)) for control in controls
-                for value in (table.at_the_end, findings.of_the_last_three))])
+        for dataset in (dataset for dataset in CLASSIFIED if runs_of(f"{kind}/{dataset}")):
+            variants = variants_of(f"{kind}*/{dataset}")
+            lines.append([f"{DATASETS[dataset]}, {words}", *(
+                tex(difference(variants["contribution"], variants.get(control, {}), value)) for control in controls
+                for value in (Run.at_the_end, findings.of_the_last_three))])
     return tabular([(f"contribution $-$ {SHORT_WORDS[control]}", 2) for control in controls],
                    ["last epoch", "last three"] * len(controls), lines)
 
@@ -173,7 +177,7 @@ def last_three_table():
 def precision_table():
     """Test accuracy at the end in both precisions, and the difference, paired by seed."""
     lines = [[f"{SHORT_WORDS[arm]}, {epochs} epochs", str(len(sides[0])),
-              *(tex(table.estimate(list(map(table.at_the_end, runs.values())))) for runs in sides),
+              *(tex(at_the_end(seeds)) for seeds in sides),
               tex(findings.bfloat16_minus_float32(*sides))] for arm, epochs, *sides in findings.in_both_precisions()]
     return tabular([], ["$n$", "float32", "bfloat16", "bfloat16 $-$ float32"], lines)
 
@@ -201,23 +205,23 @@ def draw(folder):
     """The figures of report and README, as PDF and PNG."""
     matplotlib.use("Agg")
     pyplot.rcParams.update({"font.size": 12})
-    main = logs_of(*(f"main*/{dataset}" for dataset in CLASSIFIED))
+    main = runs_of(*(f"main*/{dataset}" for dataset in CLASSIFIED))
     wanted = {
-        "removed": (finished.draw_removed, logs_of(*(f"{kind}/{dataset}" for dataset in SMALL if logs_of(
+        "removed": (summaries.draw_removed, runs_of(*(f"{kind}/{dataset}" for dataset in SMALL if runs_of(
             f"sweep/*/{dataset}") for kind in ("main", "sweep/*")))),
-        "rounds": (finished.draw_rounds, [log for log in main if log.header["pruning"] in
-                                         ("contribution", "random", "reversed", "magnitude", "taylor")]),
-        "arms": (finished.draw_variants, main),
-        **{f"differences_{kind}": (finished.draw_differences, logs_of(*(f"{kind}/{dataset}" for dataset in SMALL)))
+        "rounds": (summaries.draw_rounds, [run for run in main if run.arm.name in
+                                           ("contribution", "random", "reversed", "magnitude", "taylor")]),
+        "arms": (summaries.draw_variants, main),
+        **{f"differences_{kind}": (summaries.draw_differences, runs_of(*(f"{kind}/{dataset}" for dataset in SMALL)))
            for kind in ("main", "published")},
-        "ways": (finished.draw_variants, [log for log in logs_of(*(
+        "ways": (summaries.draw_variants, [run for run in runs_of(*(
             f"{kind}/{dataset}" for dataset in SMALL for kind in ("main", "lambdas/*", "images/*")))
-            if log.header["pruning"] == "contribution"]),
+            if run.arm.name == "contribution"]),
     }
-    for name, (function, logs) in wanted.items():
-        if logs:
-            function(logs)
-            figures.save(os.path.join(folder, name), dpi=200, bbox_inches="tight")
+    for name, (function, runs) in wanted.items():
+        if runs:
+            function(runs)
+            style.save(os.path.join(folder, name), dpi=200, bbox_inches="tight")
             pyplot.close("all")
 
 
@@ -225,12 +229,11 @@ def draw(folder):
 
 def readme_table():
     """Test accuracy at the end, and what a round loses of it, in Markdown."""
-    listed = {dataset: rows_of(f"main*/{dataset}") for dataset in CLASSIFIED if logs_of(f"main/{dataset}")}
-    lines = [[runlog.ARM_WORDS[arm], *(table.cell_text(rows.get(arm, {}).get(column)) for rows in listed.values()
-                                       for column in ("test accuracy", "lost in a round"))]
-             for arm in runlog.ARM_WORDS]
+    listed = {dataset: rows_of(f"main*/{dataset}") for dataset in CLASSIFIED if runs_of(f"main/{dataset}")}
+    lines = [[arm.words, *(table.cell_text(rows.get(arm.name, {}).get(column)) for rows in listed.values()
+                           for column in ("test accuracy", "lost in a round"))] for arm in ARMS.values()]
     heads = ["test accuracy (%)", *(text for dataset, rows in listed.items() for text in (
-        f"{runlog.words(dataset)}, {rows['random']['neurons removed (%)']:.1f} % removed, "
+        f"{DATASETS[dataset]}, {rows['random']['neurons removed (%)']:.1f} % removed, "
         f"n = {rows['none']['n']}", "lost in a round"))]
     return table.as_markdown(heads, lines)
 
@@ -240,19 +243,19 @@ def readme_vae_table():
     columns = ["n", "neurons removed", "test loss", "added in a round", "minus none", "minus random"]
     lines = []
     for dataset in RECONSTRUCTED:
-        for key, row in (rows_of(f"vae/{dataset}") if logs_of(f"vae/{dataset}") else {}).items():
+        for key, row in (rows_of(f"vae/{dataset}") if runs_of(f"vae/{dataset}") else {}).items():
             row = {short(column): value for column, value in row.items()}
-            lines.append([f"{runlog.words(dataset)}, {runlog.ARM_WORDS[key]}",
+            lines.append([f"{DATASETS[dataset]}, {ARMS[key].words}",
                           *(table.cell_text(row.get(column)) for column in columns)])
     return table.as_markdown(["after 30 epochs", "n", "neurons removed (%)", *columns[2:4], "minus without pruning",
                               "minus randomised"], lines)
 
 
 def main():
-    parser = config.Parser(description=__doc__.splitlines()[0])
+    parser = command_line.Parser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", nargs="?", help="where to write, without figures (now: reports/generated, with them)")
     arguments = parser.parse_args()
-    if not logs_of("main"):
+    if not runs_of("main"):
         raise errors.UserError(f"{findings.RESULTS}: no results of `main`; make experiments makes them")
     folder = arguments.folder or os.path.join(findings.ROOT, "reports", "generated")
     os.makedirs(folder, exist_ok=True)

@@ -11,6 +11,7 @@ import sys
 import numpy as np
 import pytest
 
+# What imports torch is imported where it is needed: of pytest-xdist's processes the first one never needs it.
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: two threads wait for each other on a busy machine
 # Nothing listens at this proxy, so that no download leaves the machine.
@@ -21,15 +22,10 @@ os.environ.setdefault("GPUS_OF_TESTS", os.environ.get("CUDA_VISIBLE_DEVICES", "0
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 WITH_GPU = {**os.environ, "CUDA_VISIBLE_DEVICES": os.environ["GPUS_OF_TESTS"]}
 sys.path.insert(0, ROOT)
-import processes  # noqa: E402
-
-import digits  # noqa: E402
-import errors  # noqa: E402
-import pictures  # noqa: E402
 
 
 def pytest_terminal_summary(terminalreporter):
-    """The table of the faults that were made, and how the programs came through them."""
+    """Print the table of the faults that were made, and how the programs came through them."""
     faults = [value for outcome in ("passed", "failed") for report in terminalreporter.getreports(outcome)
               if report.when == "call" for name, value in report.user_properties if name == "fault"]
     if faults:
@@ -49,8 +45,9 @@ def ctrl_c():
 def nothing_goes_on():
     """A test that fails leaves no program behind, some of which have no end."""
     yield
-    while processes.STARTED:
-        processes.STARTED.pop().kill()
+    started = sys.modules["processes"].STARTED if "processes" in sys.modules else []
+    while started:
+        started.pop().kill()
 
 
 @pytest.fixture(autouse=True)
@@ -63,9 +60,13 @@ def no_network(monkeypatch):
 
 @pytest.fixture
 def drive(monkeypatch, tmp_path, capsys):
-    """Run a program's main in this process and in tmp_path: returns (exit status, stdout, stderr)."""
-    def call(*arguments, program="driver.py"):
-        monkeypatch.chdir(tmp_path)
+    """Run a program's main in this process, in tmp_path or a folder below: returns (exit status, stdout, stderr)."""
+    import constants
+    from pruning import errors
+
+    def call(*arguments, program="driver.py", here=""):
+        monkeypatch.chdir(tmp_path / here)
+        monkeypatch.setattr(constants, "__file__", str(tmp_path / "constants.py"))  # its folders are beside it
         monkeypatch.setattr(sys, "argv", [program, *arguments])
         status = 0
         try:
@@ -82,6 +83,10 @@ def drive(monkeypatch, tmp_path, capsys):
 @pytest.fixture
 def few_digits(monkeypatch):
     """600 and 100 images for programs that run in this process."""
+    import processes
+
+    from pruning import digits
+
     monkeypatch.setattr(digits, "render", processes.fewer_digits(20))
 
 
@@ -110,7 +115,11 @@ def write_tiny_mnist(folder, name="MNIST", counts=(110, 20)):
 @pytest.fixture
 def small(tmp_path, tiny_mnist, monkeypatch):
     """A folder with a tiny MNIST, where a picture's file holds its words and pixels."""
-    monkeypatch.setattr(pictures, "save", processes.save_words_and_pixels)
+    import processes
+
+    from pruning.plots import vae_pictures
+
+    monkeypatch.setattr(vae_pictures, "save", processes.save_words_and_pixels)
     tiny_mnist(tmp_path / "datasets")
     return tmp_path
 

@@ -1,29 +1,28 @@
-"""The programs as processes of their own: forked from one that has imported torch already, or begun at a terminal."""
+"""The programs as processes of their own, forked from one that has imported torch already."""
 import builtins
 import contextlib
 import ctypes
 import fcntl
 import importlib
+import itertools
 import multiprocessing
 import os
 import pty
 import resource
+import runpy
 import select
 import signal
 import struct
-import subprocess
 import sys
 import tempfile
 import termios
 import time
 
-import config
-import digits
-import errors
-import files
-import pictures
+import constants
+from pruning import checkpoint, digits, errors, files
+from pruning.plots import vae_pictures
 
-ROOT = os.path.dirname(os.path.abspath(config.__file__))
+ROOT = os.path.dirname(os.path.abspath(constants.__file__))
 PROMPT = b"Number of the data set: "
 
 # What the processes are forked from. It has imported torch, which takes seconds, and started none of OpenMP's threads.
@@ -31,6 +30,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join([ROOT, os.path.join(ROOT, "tests")])
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["processes", "driver", "vae", "matplotlib.figure", "torchvision.datasets"])
 
+SUITE = ["driver", "vae", "constants", "models", "ranking", "pruning"]
 STARTED = []  # the processes of a test
 
 
@@ -60,46 +60,74 @@ class Program:
 
 
 def run_main(begun, text, streams, folder, arguments, conditions):
-    """Run a program under these conditions: kill_at: SIGKILL at its number-th operation on a file under logs/;
-    file_limit: bytes that no file may exceed, and stdout goes nowhere; no_rights: as if not started by root;
-    fewer_digits: data set 0 is so many times smaller; words_and_pixels: pictures are not drawn."""
+    """Run a program under these conditions.
+
+    kill_at: SIGKILL at its number-th operation on a file under logs/; kill_after: SIGKILL when it has written so many
+    checkpoints; file_limit: bytes that no file may exceed, and stdout goes nowhere; no_rights: as if not started by
+    root; fewer_digits: data set 0 is so many times smaller; words_and_pixels: pictures are not drawn; suite: the folder
+    of a copy of the suite whose program and edited files are taken; terminal: the path of the terminal that it runs at.
+    """
     os.chdir(folder)
+    constants.__file__ = os.path.join(folder, "constants.py")  # its folders are beside it
     sys.argv = arguments
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup has it ignored
     if "file_limit" in conditions:
         streams[0] = os.devnull
         resource.setrlimit(resource.RLIMIT_FSIZE, (conditions["file_limit"], resource.RLIM_INFINITY))
-    reading, writing = os.pipe()
-    os.write(writing, text.encode())
-    os.close(writing)
-    os.dup2(reading, 0)
-    for number, path in enumerate(streams, 1):
-        with open(path, "w") as file:
-            os.dup2(file.fileno(), number)
-    sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w", 1)
+    open_streams(text, streams, conditions.get("terminal"))
     if "no_rights" in conditions:  # root, too, is held to what a file's mode allows: no capabilities, of 3 kinds
         ctypes.CDLL(None).capset((ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)())
     if "fewer_digits" in conditions:
         digits.render = fewer_digits(conditions["fewer_digits"])
     if "words_and_pixels" in conditions:
-        pictures.save = save_words_and_pixels
+        vae_pictures.save = save_words_and_pixels
     if "kill_at" in conditions:
-        left = [conditions["kill_at"]]
+        kill = killer(conditions["kill_at"])
+        for module, name in ((builtins, "open"), (os, "rename"), (os, "replace"), (os, "remove"), (os, "fsync")):
+            setattr(module, name, killed_before(getattr(module, name), kill))
+    if "kill_after" in conditions:
+        kill, write = killer(conditions["kill_after"]), checkpoint.write
+        checkpoint.write = lambda *written: (write(*written), kill())
+    if "suite" in conditions:
+        for name in ("constants", "models", "ranking"):
+            sys.modules.pop(name, None)
+        sys.path.insert(0, conditions["suite"])
+        begun.send(None)
+        runpy.run_path(os.path.join(conditions["suite"], arguments[0]), run_name="__main__")
+    else:
+        main = importlib.import_module(os.path.splitext(arguments[0])[0]).main
+        begun.send(None)
+        errors.run_command(main)
 
-        def counted(function):
-            def call(subject, *arguments, **options):
-                if isinstance(subject, int) or "logs" in str(subject):  # a descriptor, or a path
-                    left[0] -= 1
-                    if left[0] == 0:
-                        os.kill(os.getpid(), signal.SIGKILL)
-                return function(subject, *arguments, **options)
-            return call
-        for module, function in ((builtins, "open"), (os, "rename"), (os, "replace"), (os, "remove"), (os, "fsync")):
-            setattr(module, function, counted(getattr(module, function)))
-    main = importlib.import_module(os.path.splitext(arguments[0])[0]).main
-    begun.send(None)
-    errors.run_command(main)
+
+def open_streams(text, paths, terminal):
+    """Make files of stdout and stderr, and a pipe with a text of stdin; or a terminal of all three."""
+    if terminal:
+        os.setsid()
+        descriptors = [os.open(terminal, os.O_RDWR)] * 3  # the session's own from now on
+    else:
+        reading, writing = os.pipe()
+        os.write(writing, text.encode())
+        os.close(writing)
+        descriptors = [reading, *(os.open(path, os.O_WRONLY) for path in paths)]
+    for number, descriptor in enumerate(descriptors):
+        os.dup2(descriptor, number)
+    sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w", 1)
+
+
+def killer(number):
+    """What kills this process when it is called the number-th time."""
+    calls = itertools.count(1)
+    return lambda: next(calls) == number and os.kill(os.getpid(), signal.SIGKILL)
+
+
+def killed_before(function, kill):
+    def call(subject, *arguments, **options):
+        if isinstance(subject, int) or "logs" in str(subject):  # a descriptor, or a path
+            kill()
+        return function(subject, *arguments, **options)
+    return call
 
 
 def fewer_digits(times, render=digits.render):
@@ -108,7 +136,7 @@ def fewer_digits(times, render=digits.render):
 
 
 def save_words_and_pixels(figure, path):
-    """In place of pictures.save: a file of a picture's words and pixels. To draw one takes long."""
+    """In place of vae_pictures.save: a file of a picture's words and pixels. To draw one takes long."""
     axes, = figure.axes
     words = [text.get_text() for text in (*figure.texts, *axes.get_xticklabels(), *axes.get_yticklabels())]
     with files.whole_file(path) as file:
@@ -123,21 +151,19 @@ def wait_for_epoch(path, number=2, seconds=60):
         time.sleep(0.01)
 
 
-def type_at_terminal(folder, arguments, answers, seconds=60):
-    """Run a program at a real terminal, typing an answer each time the menu asks; returns (exit status, the screen).
+def type_at_terminal(folder, arguments, answers, seconds=60, **conditions):
+    """Run a program at a terminal, typing an answer each time the menu asks; returns (exit status, the screen).
 
-    arguments: the program's file in the repository, and its flags. This one is begun by Python, not forked.
+    arguments: the program's file, and its flags.
     """
     ours, its = pty.openpty()
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
-    program = subprocess.Popen([sys.executable, os.path.join(ROOT, arguments[0]), *arguments[1:]], cwd=str(folder),
-                               stdin=its, stdout=its, stderr=its, start_new_session=True,
-                               preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+    running = Program(folder, *arguments[1:], program=arguments[0], terminal=os.ttyname(its), **conditions)
     os.close(its)
     screen, asked, end = b"", 0, time.monotonic() + seconds
     try:
         while time.monotonic() < end:
-            ready = select.select([ours], [], [], 2)[0]
+            ready = select.select([ours], [], [], 1)[0]
             if ready:
                 try:
                     screen += os.read(ours, 65536)
@@ -146,10 +172,9 @@ def type_at_terminal(folder, arguments, answers, seconds=60):
             asks = asked < screen.count(PROMPT) and asked < len(answers)
             # Typed again where the menu waits on: Python misses a Ctrl-C in the moment before it reads.
             if asks or (not ready and screen.rstrip(b"^C").endswith(PROMPT)):
+                time.sleep(0.05)
                 asked += asks
                 os.write(ours, answers[asked - 1])
-        return program.wait(timeout=max(1, end - time.monotonic())), screen.decode().replace("\r\n", "\n")
+        return running.end(max(1, end - time.monotonic()))[0], screen.decode().replace("\r\n", "\n")
     finally:
-        program.kill()
-        program.wait()
         os.close(ours)

@@ -1,0 +1,47 @@
+"""The arms that a comparison can have: one record each, for the training, the logs, the terminal and the figures."""
+import re
+from collections import namedtuple
+
+from pruning.errors import UserError
+
+# name: in flags and in a log's header; words: in figures and tables; log_word: in the name of its log; colour, marker:
+# in figures, None for a spare one; criterion: the function of ranking.py that scores its neurons, None for an arm that
+# is not pruned.
+Arm = namedtuple("Arm", "name words log_word colour marker criterion", defaults=(None,) * 3)
+
+# The log words of the first three are the published ones; "worst" is the historic name of the randomised arm. The
+# colours of Okabe and Ito can be told apart by the colour-blind; those of the first three differ in grey as well.
+ARMS = {arm.name: arm for arm in [
+    Arm("none", "without pruning", "withoutPruning", "#000000", "o"),
+    Arm("contribution", "contribution-based pruning", "withPruning", "#0072B2", "s"),
+    Arm("random", "randomised pruning", "worstPruning", "#E69F00", "^"),
+    Arm("reversed", "reversed contribution", "reversedPruning", "#D55E00", "v"),
+    Arm("magnitude", "magnitude", "magnitudePruning", "#009E73", "D"),
+    Arm("activation", "mean activation", "activationPruning", "#CC79A7", "P"),
+    Arm("taylor", "Taylor", "taylorPruning", "#56B4E9", "X"),
+    Arm("apoz", "APoZ", "apozPruning", "#8C6D1F", "p"),
+    Arm("scratch", "small network from scratch", "fromScratch", "#7F7F7F", "*"),
+]}
+COMPARED = ["none", "contribution", "random"]  # the arms of --compare, if it does not name others
+
+
+def named(name):
+    """The record of an arm. A criterion of one's own is called by its name everywhere."""
+    return ARMS.get(name) or Arm(name, name, f"{name}Pruning")
+
+
+def with_criteria(criteria):
+    """{name: Arm} of all that can be trained: without pruning, an arm per criterion, from scratch.
+
+    criteria: {name: function}. Raises UserError for a name that no flag or no log can have.
+    """
+    arms = {name: named(name)._replace(criterion=criterion) for name, criterion in criteria.items()}
+    taken = {arm.log_word.lower() for arm in ARMS.values()}
+    for name in arms:
+        if name in ("none", "scratch") or (name not in ARMS and named(name).log_word.lower() in taken):
+            raise UserError(f"ranking.py, CRITERIA: {name!r} is the name of another arm or of its log; rename it")
+        if not re.fullmatch(r"\w[\w .+-]*", str(name)):
+            raise UserError(f"ranking.py, CRITERIA: {name!r} cannot be the name of an arm; legal: letters, digits, "
+                            "spaces and _ . + -")
+        taken.add(named(name).log_word.lower())
+    return {"none": ARMS["none"], **arms, "scratch": ARMS["scratch"]}

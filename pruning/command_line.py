@@ -1,0 +1,150 @@
+"""The flags: they win over constants.py, and the menu asks for a data set if they name none."""
+import argparse
+import difflib
+import functools
+import os
+import re
+from collections import namedtuple
+
+from pruning import menu
+from pruning.arms import COMPARED
+from pruning.errors import UserError
+from pruning.settings import OTHER_SPELLINGS, SETTINGS, check_value, read_constants
+
+# What this command line asks for besides values. flags: the values that it or the run that goes on was given as flags;
+# resume: the log of a run that goes on, or None; earlier: what that run's checkpoint says of flags, settings and
+# provenance; dry_run: whether to try only.
+Request = namedtuple("Request", "flags resume earlier dry_run")
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are UserErrors with a hint."""
+
+    arms = ()
+
+    def error(self, message):
+        stray, hint = re.match("unrecognized arguments: ([^ =]+)", message), "-h lists the flags"
+        near = nearest(stray.group(1), re.findall("--[a-z-]+", self.format_usage())) if stray else None
+        if near:
+            hint = f"did you mean {near}?"
+        elif stray and stray.group(1) in self.arms:
+            hint = "arms are listed with commas, as in --compare none,random"
+        raise UserError(f"{message}; {hint}")
+
+
+def nearest(flag, flags):
+    """The one of the flags that a mistyped one may mean: --learning-rate for --learning_rate, --lr and --rate."""
+    def initials(words):
+        return "--" + "".join(word[0] for word in words.strip("-").split("-"))
+    close = difflib.get_close_matches(flag, flags, 1)
+    parts = [known for known in flags if flag[2:] in known[2:].split("-") or flag == initials(known)]
+    return (close + parts + [None])[0] if flag.startswith("--") else None
+
+
+def read_command(arguments, description, program, constants, default_pruning, arms, recall):
+    """The checked values of one command line, as a dict, and its Request. Raises UserError.
+
+    arguments: the command line without the program's name. program: settings.CLASSIFIER or VAE. constants: the module.
+    arms: those that --pruning takes, by name. recall: log -> what its run's checkpoint says; the flags of that run need
+    not be given again.
+    """
+    known = read_constants(constants)
+    values = {name: known.get(program.prefix + name, known[name]) for name in SETTINGS}
+    for argument in arguments:
+        if argument.endswith("=--"):  # argparse makes an empty list of it
+            raise UserError(f"{argument}: -- is no value")
+    flags = vars(make_parser(values, program, description, default_pruning, arms).parse_args(arguments))
+    resume, dry_run = flags.pop("resume", None), flags.pop("dry_run", False)
+    earlier = {"flags": {}}
+    if resume is not None:
+        if not os.path.basename(resume).startswith(program.log):
+            raise UserError(f"--resume {resume}: no log of this program, whose logs are called {program.log}...")
+        if "log_folder" in flags:
+            raise UserError("--log-folder: a run goes on in the folder of its log; move that and give its new path")
+        earlier = recall(resume)
+    flags = {**earlier["flags"], **flags}
+    flags["dataset"] = (menu.find_dataset(flags["dataset"], program.datasets) if "dataset" in flags
+                        else menu.ask_dataset(program.datasets))
+    table = {**SETTINGS, **program.table}
+    values.update(known[program.prefix + flags["dataset"]], pruning=default_pruning, compare=[])
+    for name, value in flags.items():
+        values[name] = check_value(name, value, table[name], flag(name)) if name in table else value
+    check_together(values, program.prefix)
+    if values["initial_iterations"] >= values["total_epochs"] and values["pruning"] != "none":
+        print(f"no neuron will be removed: {program.prefix}initial_iterations = {values['initial_iterations']} leaves "
+              f"no round in {program.prefix}total_epochs = {values['total_epochs']}")
+        values["pruning"] = flags["pruning"] = "none"  # as if asked for, so that an extended run goes on so
+    if values["compare"] and "pruning" not in flags:
+        values["pruning"] = ", ".join(values["compare"])
+    if resume:
+        values["log_folder"] = os.path.normpath(os.path.join(os.path.dirname(resume), os.pardir))
+    return values, Request(flags, resume, earlier, dry_run)
+
+
+def check_together(values, prefix):
+    """Raise UserError for values that are legal one by one but not together."""
+    if values["lambda_average"] == values["lambda_max"] == 0:
+        raise UserError("lambda_average and lambda_max are both 0, which ranks no neuron above another; legal: one "
+                        "above 0")
+    if values["initial_iterations"] >= values["total_epochs"]:
+        if values["compare"]:
+            raise UserError(f"--compare: {prefix}initial_iterations = {values['initial_iterations']} leaves no epoch "
+                            f"to prune in; legal: below {prefix}total_epochs = {values['total_epochs']}")
+        if values["pruning"] == "scratch":
+            raise UserError("--pruning scratch: this schedule has no round, so there are no final widths to start with")
+    if values["seed"] + values["seeds"] > 2 ** 32:
+        raise UserError(f"seeds = {values['seeds']} from seed = {values['seed']} on; legal: up to 4294967295")
+
+
+def flag(name):
+    return "--" + name.replace("_", "-")
+
+
+def make_parser(values, program, description, default_pruning, arms):
+    # Under python -OO a module has no docstring.
+    parser = Parser(description=(description or "").partition("\n")[0], allow_abbrev=False,
+                    argument_default=argparse.SUPPRESS)
+    numbered = ", ".join(f"{number} {name}" for number, name in enumerate(program.datasets))
+    parser.arms = arms
+    parser.add_argument("--dataset", help=f"number or name: {numbered}; without it the menu asks")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--pruning", choices=list(arms), help=f"how neurons are chosen (now: {default_pruning})")
+    yes = {"action": "store_true", "default": argparse.SUPPRESS}
+    which.add_argument("--compare", metavar="ARMS", nargs="?", const=COMPARED, default=argparse.SUPPRESS,
+                       type=functools.partial(arm_list, arms), help="train these arms, with commas between them, from "
+                       f"one shared start; arms: {', '.join(arms)} (without a list: {', '.join(COMPARED)})")
+    begin = parser.add_mutually_exclusive_group()
+    begin.add_argument("--resume", metavar="LOG", help="go on with the run that wrote this log from its last "
+                       "checkpoint; a larger --total-epochs extends it, even if it has ended")
+    begin.add_argument("--dry-run", help="try everything for a moment, say what the run will take, leave nothing",
+                       **yes)
+    kinds = {int: (int, "N"), float: (float, "X"), str: (str, "TEXT"), list: (widths, "N-N"), bool: (truth, "BOOL")}
+    for name, setting in {**SETTINGS, **program.table}.items():
+        now = values.get(name, "as in the data set's table")
+        spellings = [name] + [other for other, known in OTHER_SPELLINGS.items() if known == name]
+        kind, metavar = kinds[setting.kind]
+        written = "; written 50-30, - for none" if setting.kind is list else ""
+        parser.add_argument(*map(flag, spellings), dest=name, type=kind, metavar=metavar,
+                            help=f"{setting.meaning}; {setting.legal}{written} (now: {now})".replace("%", "%%"))
+    return parser
+
+
+def arm_list(arms, text):
+    """The arms of a list with commas between them. Raises UserError."""
+    names = [name.strip() for name in text.split(",")]
+    wrong = [name for name in names if name not in arms or names.count(name) > 1]
+    if wrong:
+        raise UserError(f"--compare {text}: {wrong[0]!r}; legal: some of {', '.join(arms)}, each once")
+    return names
+
+
+def truth(text):
+    """True or False as a flag writes it."""
+    return {"true": True, "false": False}.get(text.lower(), text)
+
+
+def widths(text):
+    """The list that a flag writes as 50-30; - is the empty list."""
+    if not re.fullmatch(r"-?|\d+(-\d+)*", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of widths; write 50-30, or - for none")
+    return [] if text in ("", "-") else [int(width) for width in text.split("-")]

@@ -1,0 +1,195 @@
+"""The arms of a run, for one seed or several: all from one start, each to its own log, checkpoint and network."""
+import contextlib
+import os
+import sys
+from collections import namedtuple
+
+import torch
+
+from pruning import checkpoint, datasets, dry_run, files, processes, resume, runlog, signals, training
+from pruning.arms import with_criteria
+from pruning.command_line import read_command
+from pruning.device import keep_freed_memory, pick_device, pick_precision, repeat_exactly
+from pruning.errors import UserError, ended_well
+from pruning.provenance import read_provenance
+from pruning.schedule import final_widths
+from pruning.settings import check_unchanged, frozen
+
+# What one command asks for, checked and complete. program: settings.CLASSIFIER or VAE; settings: its frozen values;
+# request: a command_line.Request; arms: {name: Arm} of all that can be trained; provenance: of the logs.
+Command = namedtuple("Command", "program settings request arms device provenance")
+
+START = "epochs before the first round"
+
+
+def prepare(program, description, constants, ranking):
+    """The Command of this process's command line. Raises UserError.
+
+    description: of the program, for -h. constants, ranking: the modules that people edit.
+    """
+    by_contribution = getattr(ranking, "contribBasedPruning", "missing")
+    if by_contribution not in (True, False):
+        raise UserError(f"ranking.py: contribBasedPruning is {by_contribution!r}; legal: True or False")
+    arms, default = with_criteria(ranking.CRITERIA), "contribution" if by_contribution else "random"
+    values, request = read_command(sys.argv[1:], description, program, constants, default, arms, resume.recall)
+    keep_freed_memory()
+    repeat_exactly(values["deterministic"])
+    device = pick_device(values["device"])
+    values.update(device=device.type,
+                  precision=pick_precision(values["precision"], device, bool(values["conv_widths"])))
+    provenance = read_provenance(device, processes.divide_threads(values["jobs"], device))
+    if request.resume:
+        check_unchanged(values, request.earlier["settings"], request.resume)
+        provenance["started"] = request.earlier["provenance"]["started"]
+    return Command(program, frozen(values), request, arms, device, provenance)
+
+
+def compare(command, workload):
+    """Train the arms that a command asks for, of every seed; with its dry_run only try. Raises UserError, and
+    Interrupted for a run that was asked to stop."""
+    settings, request, data = command.settings, command.request, {"data": datasets.fingerprint(workload.dataset)}
+    command = command._replace(provenance={**command.provenance, **data})
+    if request.resume:
+        check_unchanged(data, request.earlier["provenance"], request.resume)
+    if settings.ranking_images > len(workload.dataset.train):
+        raise UserError(f"ranking_images = {settings.ranking_images}; there are {len(workload.dataset.train)} training "
+                        "images")
+    stop = signals.Stop()
+    comparisons = [Comparison(seed, command, workload, stop)
+                   for seed in range(settings.seed, settings.seed + settings.seeds)]
+    model = comparisons[0].fresh(comparisons[0].arms[0]).model
+    print(runlog.format_header({**settings._asdict(), **command.provenance}), model, sep="")
+    if request.dry_run:
+        return dry_run.rehearse(command, comparisons, workload)
+    with stop:
+        if request.resume:
+            resume.reopen(comparisons, command)
+        if settings.jobs > 1:
+            well = processes.side_by_side(comparisons, START, settings.jobs, command.provenance["threads"], stop)
+        else:
+            well = [comparison.train() for comparison in comparisons]
+    if not all(well):
+        sys.exit(2)
+
+
+class Comparison:
+    """The arms of one seed: their logs, the start that they share, and the way of each to its end.
+
+    sharing: the arms that have the epochs before the first round in common. Those are trained once, stand in the log of
+    each of these arms, and leave one checkpoint, from which the arms branch.
+    """
+
+    def __init__(self, seed, command, workload, stop):
+        self.seed, self.settings, self.workload, self.stop = seed, command.settings, workload, stop
+        self.about = {"flags": command.request.flags, "settings": self.settings._asdict(),
+                      "provenance": command.provenance}
+        self.device, number = command.device, seed if self.settings.seeds > 1 else None
+        self.arms = [command.arms[name] for name in self.settings.compare or [self.settings.pruning]]
+        self.paths = {arm: files.log_path(self.settings.log_folder, self.settings.dataset, arm.name,
+                                          command.program.log, number) for arm in self.arms}
+        warm = [arm for arm in self.arms if arm.name != "scratch"]
+        self.sharing = warm if len(warm) > 1 else []
+        self.start = files.start_path(self.paths[warm[0]]) if self.sharing else None
+        self.logs, self.finished = {}, []  # resume.reopen() opens earlier logs and finds the finished ones
+
+    # ---- training ----
+
+    def train(self):
+        """Train what is left of the start and of every arm, one after the other. A run that diverges is named, and the
+        others go on. Returns whether none has diverged."""
+        with self.open():
+            started = not self.unbranched() or ended_well(self.name(START), self.train_start)
+            well = started
+            for arm in self.to_do():
+                if started or arm not in self.sharing:
+                    well &= ended_well(self.name(arm.name), self.train_arm, arm)
+            if well:
+                self.conclude()
+        return well
+
+    def train_start(self):
+        """Train the epochs before the first round."""
+        arms, last_epoch = self.unbranched(), self.settings.initial_iterations
+        outputs = self.outputs(arms, self.start)
+        state = self.state(arms[0], outputs)
+        training.train(state, self.workload, self.settings, arms[0], last_epoch, outputs, self.stop)
+
+    def train_arm(self, arm):
+        """Train an arm to its end. Its network is saved first, then shown, then measured: a summary says that all is
+        done."""
+        outputs, log = self.outputs([arm], files.checkpoint_path(self.paths[arm])), self.logs[arm]
+        state = self.state(arm, outputs)
+        training.train(state, self.workload, self.settings, arm, self.settings.total_epochs, outputs, self.stop)
+        checkpoint.save_network(files.network_path(log.name), self.workload.network, state.model)
+        self.workload.show(state, arm, "end", log.name)
+        summary = training.finish(state, self.workload, log)
+        words = training.name_of(state, self.settings, arm)
+        print(f"{words}: {runlog.format_summary(summary)}written to {log.name}", flush=True)
+
+    def conclude(self):
+        """Show all finished arms together. They no longer need their start."""
+        self.workload.conclude(((arm, self.state(arm)) for arm in self.arms), self.paths[self.arms[0]])
+        if self.start:
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(self.start)
+
+    def to_do(self):
+        return [arm for arm in self.arms if arm not in self.finished]
+
+    def name(self, part):
+        """What messages call a part of the work: START, or an arm's name."""
+        return f"{part}, seed {self.seed}"
+
+    # ---- where an arm goes on from ----
+
+    def source(self, arm):
+        """The checkpoint that an arm goes on from: its own, else that of the start that it shares; None before
+        either."""
+        own = files.checkpoint_path(self.paths[arm])
+        if os.path.exists(own):
+            return own
+        return self.start if arm in self.sharing and os.path.exists(self.start) else None
+
+    def unbranched(self):
+        """The arms that share the start and have not gone on from it yet."""
+        return [arm for arm in self.sharing if self.source(arm) in (None, self.start)]
+
+    def state(self, arm, outputs=None):
+        """The state that an arm goes on from. A fresh one is written at once, so that a run killed now can go on."""
+        state, source = self.fresh(arm), self.source(arm)
+        if source:
+            return checkpoint.restore(state, checkpoint.read(source))
+        checkpoint.write(state, outputs)
+        return state
+
+    def fresh(self, arm):
+        """A state of this arm that is not trained yet."""
+        torch.manual_seed(self.seed)
+        model = self.workload.build(**{**self.workload.network, "hidden_widths": self.initial_widths(arm)})
+        model = model.to(self.device)
+        return training.TrainingState(model, self.workload.make_optimizer(model), self.seed)
+
+    def initial_widths(self, arm):
+        return final_widths(self.settings) if arm.name == "scratch" else self.settings.hidden_widths
+
+    # ---- logs ----
+
+    def open(self):
+        """Open new logs, unless those of an earlier run are open; to be closed after use."""
+        if not self.logs:
+            self.logs = dict(zip(self.arms, files.create(list(self.paths.values()))))
+            for arm in self.arms:
+                self.write_header(arm)
+        closing = contextlib.ExitStack()
+        for log in self.logs.values():
+            closing.callback(log.close)
+        return closing
+
+    def write_header(self, arm):
+        header = {**self.about["settings"], **self.about["provenance"], "seed": self.seed, "pruning": arm.name}
+        if arm.name == "scratch":
+            header["initial_widths"] = self.initial_widths(arm)
+        files.write([self.logs[arm]], runlog.format_header(header))
+
+    def outputs(self, arms, path):
+        return checkpoint.Outputs([self.logs[arm] for arm in arms], path, self.about)

@@ -1,0 +1,235 @@
+"""A data set as tensors on the training device: uint8 images, with one gather and one normalisation per batch."""
+import contextlib
+import functools
+import operator
+import os
+import sys
+import zlib
+from collections import namedtuple
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from pruning import digits, files
+from pruning.errors import UserError
+
+EVALUATION_BATCH = 1000  # images per forward pass that needs no gradient
+FACE = 64  # height and width of CelebA's images in pixels
+
+
+class Split:
+    """The images and labels of a training or test set.
+
+    images: uint8 (N, height, width, channels), so that an image is one run of memory; labels: int64 (N,).
+    Pixels in [0, 1] become (pixel - mean) / std.
+    """
+
+    def __init__(self, images, labels, device, mean, std):
+        self.images, self.labels = images.to(device), labels.to(device)
+        self.scale, self.shift = 1 / (255 * std), mean / std
+
+    def __len__(self):
+        return len(self.labels)
+
+    @property
+    def image_shape(self):
+        height, width, channels = self.images.shape[1:]
+        return channels, height, width
+
+    def batch(self, index):
+        """The normalised float32 images (B, channels, height, width) and labels (B,) at an index (B,)."""
+        return self.normalised(self.images.index_select(0, index)), self.labels.index_select(0, index)
+
+    def batches(self, size=EVALUATION_BATCH, order=None):
+        """Yield batches of `size` images, the last one of what is left, in `order` if given."""
+        if order is not None:
+            yield from map(self.batch, order.split(size))
+        else:
+            yield from zip(map(self.normalised, self.images.split(size)), self.labels.split(size))
+
+    def normalised(self, images):
+        # The permuted view is channels_last, the fastest layout for convolutions on a processor. On a GPU it is slow in
+        # float32 (a step of CIFAR-10's network took 1.8 times as long); on mps it is slow, and wrong in some versions
+        # of torch.
+        layout = torch.preserve_format if images.device.type == "cpu" else torch.contiguous_format
+        images = images.permute(0, 3, 1, 2).to(torch.float32, memory_format=layout)
+        return images.mul_(self.scale).sub_(self.shift)
+
+    def image_batches(self):
+        """Yield the images of `batches` without the labels."""
+        return (images for images, labels in self.batches())
+
+
+Dataset = namedtuple("Dataset", "train test classes")  # two Splits and the number of labels
+
+
+def load(settings, device, mean, std):
+    """The data set settings.dataset with both splits on the device; settings.holdout training images may replace the
+    test set.
+
+    Downloads it on first use. Raises UserError if that fails or a file is damaged.
+    """
+    if settings.dataset == "Digits":
+        (train_images, train_labels), (test_images, test_labels) = digits.render(12000, 0), digits.render(2000, 1)
+        classes = 10
+    elif settings.dataset == "CelebA":
+        train_images, test_images = (faces(settings.dataset_folder, split) for split in ("train", "test"))
+        train_labels, test_labels = (torch.zeros(len(images)).long() for images in (train_images, test_images))
+        classes = 0
+    else:
+        train, test = fetch(settings.dataset, settings.dataset_folder, {"train": True}, {"train": False})
+        (train_images, train_labels), (test_images, test_labels) = map(tensors, (train, test))
+        classes = len(train.classes)
+        if train_images.shape[1:] != test_images.shape[1:]:
+            raise UserError(f"{settings.dataset}: training images of {sides(train_images)} pixels and test images of "
+                            f"{sides(test_images)} in {settings.dataset_folder}; they must have one shape")
+    if settings.holdout >= len(train_labels):
+        raise UserError(f"holdout = {settings.holdout}; there are {len(train_labels)} training images")
+    if settings.holdout:
+        order = torch.randperm(len(train_labels), generator=torch.Generator().manual_seed(0))
+        rest, held = order[settings.holdout:], order[:settings.holdout]
+        test_images, test_labels = train_images[held], train_labels[held]
+        train_images, train_labels = train_images[rest], train_labels[rest]
+    return Dataset(Split(train_images, train_labels, device, mean, std),
+                   Split(test_images, test_labels, device, mean, std), classes)
+
+
+def fingerprint(dataset):
+    """A text that tells data sets apart: for both splits the size and checksums of all labels and of 1000 to 2000
+    images at even distances."""
+    def of(split):
+        sample = split.images[::max(1, len(split) // 1000)].cpu().contiguous().numpy()
+        return f"{len(split)} images {zlib.crc32(split.labels.cpu().numpy()):08x} {zlib.crc32(sample):08x}"
+    return f"{of(dataset.train)}, {of(dataset.test)}"
+
+
+def sides(images):
+    """Height and width of images (N, height, width, channels) as text."""
+    return " x ".join(map(str, images.shape[1:3]))
+
+
+def tensors(dataset):
+    """images uint8 (N, height, width, channels) and labels int64 (N,) of a torchvision data set."""
+    images, labels = torch.as_tensor(dataset.data), torch.as_tensor(dataset.targets)
+    if len(images) != len(labels) or int(labels.max()) >= len(dataset.classes):
+        raise UserError(f"{type(dataset).__name__}: the images and labels in {dataset.root} do not fit together; "
+                        "delete its files and start again to download them anew")
+    return images.reshape(*images.shape[:3], -1).contiguous(), labels
+
+
+# ---- torchvision ----
+
+# MNIST's and Fashion-MNIST's unpacked files as they are published. torchvision knows the md5 of the packed ones only;
+# packed again with the published file's name and time, ours have that md5.
+IDX_BYTES = {"train-images-idx3-ubyte": 47040016, "train-labels-idx1-ubyte": 60008,
+             "t10k-images-idx3-ubyte": 7840016, "t10k-labels-idx1-ubyte": 10008}
+IDX_CHECKSUMS = {
+    "MNIST": {
+        "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+        "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+        "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+        "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637"},
+    "FashionMNIST": {
+        "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+        "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
+        "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
+        "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965"}}
+
+
+def fetch(name, folder, *options):
+    """The torchvision data set `name` with each of the options, downloaded into `folder` first if it is not there."""
+    import torchvision.datasets  # here, since its import takes a second, which data set 0 does not need
+
+    kind = getattr(torchvision.datasets, name)
+    where = os.path.join(folder, getattr(kind, "base_folder", os.path.join(name, "raw")))
+    os.makedirs(folder, exist_ok=True)
+    with files.turn_in(folder):  # a file that another process is downloading is not damaged
+        damaged = next(damaged_files(kind, where), None)
+        if damaged:
+            raise UserError(f"{damaged} is damaged; delete it and start again to download it anew")
+        try:
+            with contextlib.redirect_stdout(sys.stderr):
+                # Ask for a download once only: each time torchvision checks every file's md5.
+                return [kind(folder, download=not number, **some) for number, some in enumerate(options)]
+        except Exception as error:  # whatever the network, the disk or torchvision's reader says
+            reason = " ".join(str(error).split()) or type(error).__name__
+            wanted = "its files"
+            if name == "CelebA":
+                wanted = ", ".join(checksums(kind)) + " and the unpacked folder img_align_celeba"
+            raise UserError(f"{name} could not be read from or downloaded to {where} ({reason}); put {wanted} there by "
+                            "hand, or take data set 0, Digits, which needs no network")
+
+
+def damaged_files(kind, where):
+    """Yield the files of a torchvision data set that exist but are neither the published ones nor the user's own."""
+    from torchvision.datasets.utils import check_integrity
+
+    for name, checksum in checksums(kind).items():
+        path = os.path.join(where, name)
+        if os.path.exists(path) and not check_integrity(path, checksum) and not is_own_idx(path):
+            yield path
+
+
+def checksums(kind):
+    """{file: md5} of the unpacked files of a torchvision data set as they are published."""
+    if hasattr(kind, "file_list"):  # CelebA
+        return {name: checksum for _, checksum, name in kind.file_list if name.endswith(".txt")}
+    if hasattr(kind, "train_list"):  # CIFAR
+        return {**dict([*kind.train_list, *kind.test_list]), kind.meta["filename"]: kind.meta["md5"]}
+    return IDX_CHECKSUMS[kind.__name__]
+
+
+def is_own_idx(path):
+    """Whether a file in MNIST's layout holds the user's own data: it is as long as its header says, and not as long as
+    the published one."""
+    published = IDX_BYTES.get(os.path.basename(path))
+    return published is not None and published != os.path.getsize(path) == idx_size(path)
+
+
+def idx_size(path):
+    """The size in bytes that the header of an idx file promises: 4 bytes, the last one the number of dimensions, then
+    each dimension in 4 bytes, then one byte per value (http://yann.lecun.com/exdb/mnist)."""
+    with open(path, "rb") as file:
+        dimensions = int.from_bytes(file.read(4), "big") % 256
+        lengths = [int.from_bytes(file.read(4), "big") for _ in range(dimensions)]
+    return 4 + 4 * dimensions + functools.reduce(operator.mul, lengths, 1)
+
+
+# ---- CelebA ----
+
+def faces(folder, split):
+    """CelebA's images as uint8 (N, 64, 64, 3), mapped from a file that is made the first time."""
+    path = os.path.join(folder, "celeba", f"{split}_{FACE}x{FACE}.npy")
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with files.turn_in(os.path.dirname(path)):
+        if not os.path.exists(path):
+            write_faces(path, *fetch("CelebA", folder, {"split": split}))
+    try:
+        images = np.load(path, mmap_mode="c")
+        if images.dtype != np.uint8 or images.shape[1:] != (FACE, FACE, 3):
+            raise ValueError("not what write_faces writes")
+    except (AttributeError, EOFError, OSError, ValueError):  # whatever numpy makes of a file that is no such array
+        raise UserError(f"{path} is damaged; delete it and start again to make it anew")
+    return torch.from_numpy(images)
+
+
+def write_faces(path, dataset):
+    """Decode every image once, the shorter side resized to 64 pixels and the centre cropped."""
+    from torchvision import transforms
+
+    small = transforms.Compose([transforms.Resize(FACE), transforms.CenterCrop(FACE)])
+
+    def face(number):
+        try:
+            return np.asarray(small(dataset[number][0].convert("RGB"))).tobytes()
+        except OSError as error:
+            raise UserError(f"CelebA's image {dataset.filename[number]} cannot be read ({error}); unpack "
+                            "img_align_celeba.zip again")
+
+    header = {"descr": "|u1", "fortran_order": False, "shape": (len(dataset), FACE, FACE, 3)}
+    with files.whole_file(path) as file, ThreadPoolExecutor() as pool:
+        np.lib.format.write_array_header_1_0(file, header)
+        for start in tqdm(range(0, len(dataset), 1000), "resizing CelebA", unit="thousand", disable=None, leave=False):
+            file.writelines(pool.map(face, range(start, min(start + 1000, len(dataset)))))

@@ -1,0 +1,42 @@
+"""The data sets, and the menu that asks for one."""
+import sys
+
+from pruning.errors import Interrupted, UserError
+
+# {name: what figures and tables call it}; the menu's numbers are the positions.
+DATASETS = {"Digits": "Digits", "MNIST": "MNIST", "FashionMNIST": "Fashion-MNIST", "CIFAR10": "CIFAR-10",
+            "CIFAR100": "CIFAR-100", "CelebA": "CelebA"}
+NOTES = {"Digits": " (rendered offline, needs no download)"}
+
+
+def find_dataset(text, datasets):
+    """The one of `datasets` that a text means: its number, or its name in any case and with or without hyphens. Raises
+    UserError."""
+    answer = text.strip().lower()
+    meant = next((name for number, name in enumerate(DATASETS)
+                  if answer == str(number) or answer.replace("-", "") == name.lower()), None)
+    if meant in datasets:
+        return meant
+    where = f" here, {meant} is for vae.py alone" if meant else ""
+    raise UserError(f"{text!r} is no data set{where}; expected a number from 0 to {len(datasets) - 1} or a name, "
+                    + ", ".join(datasets))
+
+
+def ask_dataset(datasets):
+    """Show the menu and read an answer; a terminal is asked again until the answer is a data set."""
+    print("Data sets:")
+    for number, name in enumerate(datasets):
+        print(f"  {number}  {name}{NOTES.get(name, '')}")
+    while True:
+        try:
+            return find_dataset(input("Number of the data set: "), datasets)
+        except UserError as error:
+            if not sys.stdin.isatty():
+                raise
+            print(error)
+        except KeyboardInterrupt:
+            print()
+            raise Interrupted("interrupted before a data set was chosen; nothing was started")
+        except (EOFError, OSError, RuntimeError, UnicodeDecodeError):  # stdin has ended, is closed or holds no text
+            print()
+            raise UserError(f"no data set chosen; enter a number, 0 to {len(datasets) - 1}, or use --dataset")

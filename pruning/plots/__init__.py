@@ -1,0 +1,1 @@
+"""From text logs to figures and tables."""

@@ -1,0 +1,71 @@
+"""Which logs plot.py shows together, and which of them are finished runs."""
+import glob
+import os
+import re
+
+from pruning import arms, errors, files, runlog
+from pruning.plots.runs import Run, arm_number, first_of_each
+
+PREFIXES = [files.CLASSIFIER_LOG, files.VAE_LOG]
+
+
+def groups_of_logs(paths):
+    """Yield lists of the logs that a figure shows together: each folder's if one folder of folders is given, else all.
+    Raises UserError."""
+    folders = []
+    if len(paths) == 1 and not current_logs(paths[0]):
+        folders = sorted(filter(current_logs, glob.glob(os.path.join(glob.escape(paths[0]), "*"))))
+    for group in [[folder] for folder in folders] or [paths]:
+        logs = [os.path.normpath(log) for path in group for log in logs_at(path)]
+        yield list(dict.fromkeys(logs))  # a log that is named twice is one log
+
+
+def logs_at(path):
+    """A file itself, or the current logs of a folder; says which of the three usual arms a folder lacks."""
+    if os.path.isfile(path):
+        return [path]
+    logs = current_logs(path)
+    if not logs:
+        looked_for = " or ".join(prefix + "*.txt" for prefix in PREFIXES)
+        found = f"no {looked_for} in this folder" if os.path.isdir(path) else "no such file or folder"
+        raise errors.UserError(f"{path}: {found}; python driver.py --compare makes logs")
+    for prefix in PREFIXES:
+        stems = {arm: os.path.splitext(files.log_path(path, "", arm, prefix))[0] for arm in arms.COMPARED}
+        missing = [arms.named(arm).words for arm, stem in stems.items()
+                   if not any(re.fullmatch(re.escape(stem) + r"(-seed\d+)?\.txt", log) for log in logs)]
+        if 0 < len(missing) < len(stems):
+            print(f"{path}: no {prefix} of these arms, which are left out: {', '.join(missing)}")
+    return logs
+
+
+def current_logs(folder):
+    """The logs of a folder without the earlier ones, which files.keep_earlier has numbered."""
+    start = os.path.join(glob.escape(folder), "")
+    paths = sorted(path for prefix in PREFIXES for path in glob.glob(f"{start}{prefix}*.txt"))
+    return [path for path in paths if not re.search(r"\.\d+\.txt$", path)]
+
+
+def read(paths):
+    """The runs of these logs, in the order of their arms: {"": classifiers, "vae_": VAEs}, by how their figures' names
+    begin. Says what is wrong with a log that cannot be read."""
+    kinds = {"": [], "vae_": []}
+    for path in paths:
+        try:
+            run = Run(runlog.parse_log(path))
+            kinds["" if "accuracy" in run.batches[0].measures else "vae_"].append(run)
+        except runlog.LogError as error:
+            errors.say(error)
+    return {kind: sorted(runs, key=arm_number) for kind, runs in kinds.items() if runs}
+
+
+def finished(runs):
+    """The runs that say all that tables and summaries need, one per arm and seed; says why another is left out."""
+    lacking = {run.path: run.lacks() for run in runs}
+    whole = [run for run in runs if not lacking[run.path]]
+    first = first_of_each(whole)
+    for run in runs:
+        if lacking[run.path]:
+            errors.say(f"{run.path} is left out, no finished run of this suite: it has no {lacking[run.path][0]}")
+        elif first[run.identity] is not run:
+            errors.say(f"{run.path} is left out, of the same arm and seed as {first[run.identity].path}")
+    return list(first.values())

@@ -1,0 +1,139 @@
+"""A run as its log describes it: what tables and figures ask of it, what it lacks if it is not finished, and how runs
+form experiments.
+
+An experiment is the runs of a program that differ only in arm, seed and the way in which a round ranks or removes:
+compensated, by other lambdas, by fewer images.
+"""
+import itertools
+import os
+
+from pruning import arms, menu
+from pruning.errors import UserError
+from pruning.plots.statistics import mean
+from pruning.settings import RESULTLESS
+
+# What a table shows of a finished run, by a measure of its batch lines; the arms are compared by the first.
+MEASURES = {"accuracy": ["test accuracy", "training accuracy"],
+            "BCE": ["test loss", "training loss", "test BCE", "test KLD", "test PSNR", "active units"]}
+# What may differ between the runs of one experiment; everything else that a header says must be the same.
+FREE = RESULTLESS | {"seed", "seeds", "pruning", "compare", "initial_widths", "device", "started", "python", "torch",
+                     "numpy", "machine", "instructions", "threads", "commit", "compensate", "lambda_average",
+                     "lambda_max", "ranking_images"}
+# What the header of a finished run says, and what an earlier version did not say yet.
+HEADER = {"dataset": str, "total_epochs": int, "initial_iterations": int, "increment": int, "prune_percent": float,
+          "pruning": str, "seed": int, "hidden_widths": list}
+ADDED = {"compensate": bool, "lambda_average": float, "lambda_max": float, "ranking_images": int}
+
+
+class Run:
+    """A run by its RunLog. The methods from `at_the_end` on need a finished run, which `lacks` nothing."""
+
+    def __init__(self, log):
+        self.path, self.header, self.batches, self.epochs, self.rounds, self.summary = log
+        header, (folder, file) = log.header, os.path.split(os.path.abspath(log.path))
+        by_file = next((arm.name for arm in arms.ARMS.values() if arm.log_word in file), file)
+        self.arm = arms.named(str(header.get("pruning", by_file)))
+        ways = list(ways_of(header, self.arm.name))
+        self.variant = ", ".join([self.arm.name, *ways])  # contribution, compensated
+        self.words = ", ".join([self.arm.words, *ways])   # contribution-based pruning, compensated
+        self.seed = header.get("seed") if type(header.get("seed")) is int else None
+        dataset = str(header.get("dataset", os.path.basename(folder)))
+        self.dataset = menu.DATASETS.get(dataset, dataset)  # what figures call it
+        # What the runs of one experiment have in common, whatever the order of the tables in constants.py.
+        self.settings = tuple(sorted((name, repr(value)) for name, value in header.items() if name not in FREE))
+        self.identity = self.settings, self.variant, self.seed
+        self.measures = next(names for kind, names in MEASURES.items() if kind in log.batches[0].measures)
+        self.measure = self.measures[0]  # by which arms are compared
+        self.better = 1 if "accuracy" in self.measure else -1  # 1: higher values of it are, -1: lower ones
+        self.tested_on = "held-out" if header.get("holdout") else "test"
+        self.label = f"{self.called(self.measure)} ({'%' if self.better > 0 else 'nats'})"  # of an axis
+
+    def called(self, measure):
+        """What a measure is called: `test accuracy`, or `held-out accuracy`."""
+        return measure.replace("test ", f"{self.tested_on} ")
+
+    def lacks(self):
+        """What a table needs and this log does not say; a finished run of this suite says all of it."""
+        header, summary = self.header, self.summary
+        return ([name for name, kind in HEADER.items() if not isinstance(header.get(name), kind)]
+                + [name for name, kind in ADDED.items() if not isinstance(header.get(name, kind()), kind)]
+                + ["summary; a run that was interrupted goes on with --resume"] * (not summary)
+                + [name for name in ["neurons", "parameters", *self.measures, "time"]
+                   if not is_number(summary.get(name))]
+                + ["multiply-adds"] * (not is_number(summary.get("multiply-adds", 0)))
+                + [name for entry in self.rounds for side in (entry.before, entry.after)
+                   for name in (self.measure, "neurons") if not is_number(side.get(name))]
+                + ["time" for entry in self.epochs if not is_number(entry.measures.get("time"))])
+
+    def at_the_end(self):
+        """The measure by which arms are compared."""
+        return self.summary[self.measure]
+
+    def percent_removed(self):
+        """Of the hidden neurons that the first layer's widths promised, those that are not there at the end."""
+        return 100 * (1 - self.summary["neurons"] / sum(self.header["hidden_widths"]))
+
+    def lost_in_a_round(self):
+        """What a round worsens the measure by, accuracy lost or loss added: the mean over the rounds."""
+        return mean([self.better * (entry.before[self.measure] - entry.after[self.measure]) for entry in self.rounds])
+
+    def epochs_to_regain(self):
+        """Of every round the epochs until the measure is as good as before it; None if the next round comes first."""
+        ends = [entry.epoch for entry in self.rounds[1:]] + [self.header["total_epochs"]]
+        for entry, end in zip(self.rounds, ends):
+            wanted = self.better * entry.before[self.measure]
+            yield next((epoch.epoch - entry.epoch for epoch in self.epochs if entry.epoch < epoch.epoch <= end
+                        and self.better * epoch.measures.get(self.measure, float("nan")) >= wanted), None)
+
+
+def ways_of(header, arm):
+    """The ways in which an arm's rounds differ from the usual ones, in words."""
+    lambdas, images = (header.get("lambda_average", 1), header.get("lambda_max", 0)), header.get("ranking_images", 0)
+    compensated = arm not in ("none", "scratch") and header.get("compensate", False)
+    if arm in ("contribution", "reversed") and lambdas != (1, 0):
+        yield "C_avg : C_max = " + " : ".join(f"{x:g}" if is_number(x) else str(x) for x in lambdas)
+    if images and (compensated or arm not in ("none", "scratch", "random", "magnitude")):  # the others look at images
+        yield f"by {images} images"
+    if compensated:
+        yield "compensated"
+
+
+def is_number(value):
+    """Whether it is one that can be squared and summed."""
+    return isinstance(value, (int, float)) and abs(value) < 1e150
+
+
+# ---- several runs ----
+
+def experiments(runs):
+    """{settings: {variant: {seed: Run}}}, variants in the order of `place`. Raises UserError for two runs of one
+    variant and seed."""
+    found = {run.settings: {} for run in runs}
+    for run in sorted(runs, key=place):
+        twin = found[run.settings].setdefault(run.variant, {}).setdefault(run.seed, run)
+        if twin is not run:
+            raise UserError(f"{twin.path} and {run.path} are of one arm and one seed; leave one out")
+    return found
+
+
+def place(run):
+    """What sorts runs by their arms, as arms.ARMS lists them, and by the words of their ways."""
+    return arm_number(run), run.words
+
+
+def arm_number(run):
+    return [*arms.ARMS, run.arm.name].index(run.arm.name)
+
+
+def first_of_each(runs):
+    """{identity: the first run that has it}."""
+    first = {}
+    for run in runs:
+        first.setdefault(run.identity, run)
+    return first
+
+
+def differing(settings):
+    """The names of what several runs' settings do not have in common."""
+    settings = list(map(dict, settings))
+    return [name for name in dict.fromkeys(itertools.chain(*settings)) if len({one.get(name) for one in settings}) > 1]

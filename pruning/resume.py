@@ -1,0 +1,98 @@
+"""How a run goes on: which checkpoint each of its logs belongs to, and whether all of it is as it was."""
+import os
+
+from pruning import checkpoint, files, runlog
+from pruning.arms import named
+from pruning.errors import UserError
+from pruning.settings import RESULTLESS
+
+
+def recall(log):
+    """The checkpoint that says how the run of this log was started: its own, or that of the start that it shares.
+    Raises UserError."""
+    if not os.path.exists(log):
+        raise UserError(f"{log}: no such log; give one that a run of this program has written")
+    path = files.checkpoint_path(log)
+    if not os.path.exists(path):
+        header = runlog.read_header(log)
+        first = next((name for name in header.get("compare", []) if name != "scratch"), None)
+        start = files.start_path(log.replace(named(header.get("pruning")).log_word, named(first).log_word))
+        path = start if os.path.exists(start) else path
+    return checkpoint.read(path)
+
+
+def reopen(comparisons, command):
+    """Open the logs of all the seeds that have begun, and cut them back to their checkpoints. Raises UserError, and
+    changes nothing, if anything does not fit."""
+    log = command.request.resume
+    if not any(is_of(log, comparison) for comparison in comparisons):
+        raise UserError(f"{log}: a run goes on under the names that it began with; give the files of all its arms "
+                        f"names like {next(iter(comparisons[0].paths.values()))} again")
+    begun = [comparison for comparison in comparisons if has_begun(comparison) or is_of(log, comparison)]
+    for comparison in begun:
+        comparison.logs = dict(zip(comparison.arms, files.reopen(list(comparison.paths.values()))))
+        comparison.finished = [arm for arm in comparison.arms if check(arm, comparison, log)]
+    for comparison in begun:
+        cut(comparison)
+
+
+def is_of(log, comparison):
+    """Whether this is the path of one of a comparison's logs, or of its checkpoint."""
+    asked, *own = (os.path.abspath(files.checkpoint_path(path)) for path in [log, *comparison.paths.values()])
+    return asked in own
+
+
+def has_begun(comparison):
+    """Whether any log of a comparison is of the run that goes on."""
+    started = comparison.about["provenance"]["started"]
+    return any(runlog.read_header(path).get("started") == started for path in comparison.paths.values())
+
+
+def check(arm, comparison, named_log):
+    """Whether an arm is finished: its log goes on after the last epoch's checkpoint with the summary. Raises UserError
+    if its log and the checkpoint that it goes on from are not of this run, or do not fit each other or the network."""
+    path, log, source = comparison.paths[arm], comparison.logs[arm], comparison.source(arm)
+    if source is None:
+        if "\nEpoch: " in files.rest(log, files.NOTHING):
+            checkpoint.read(files.checkpoint_path(path))  # says that it is missing
+        return False
+    saved = checkpoint.read(source)
+    if (saved["provenance"].get("started") != comparison.about["provenance"]["started"]
+            or saved["seed"] != comparison.seed or os.path.basename(path) not in saved["extents"]):
+        raise UserError(f"{path} and its checkpoint are not of the same run as {named_log}; put that run's files back, "
+                        "or start anew")
+    if arm.name == "scratch" and saved["widths"] != comparison.initial_widths(arm):
+        raise UserError(f"{path}: with {comparison.settings.total_epochs} epochs the other arms end with other widths "
+                        "than this network has, so that this comparison cannot be extended; start it anew")
+    checkpoint.restore(comparison.fresh(arm), saved)
+    extent = saved["extents"][os.path.basename(path)]
+    files.check_beginning(log, extent)
+    return saved["epoch"] == comparison.settings.total_epochs and runlog.is_summary(files.rest(log, extent))
+
+
+def cut(comparison):
+    """Cut the logs back to their checkpoints, and let these say that the run goes on from there. Finished logs stay;
+    the log of an arm that has no checkpoint begins anew."""
+    sources = {}
+    for arm in comparison.arms:
+        if arm in comparison.finished:
+            print(f"{comparison.paths[arm]}: finished")
+        else:
+            sources.setdefault(comparison.source(arm), []).append(arm)
+    for arm in sources.pop(None, []):
+        files.cut(comparison.logs[arm], files.NOTHING)
+        comparison.write_header(arm)
+    for source, arms in sources.items():
+        outputs, saved = comparison.outputs(arms, source), checkpoint.read(source)
+        for log in outputs.logs:
+            files.cut(log, saved["extents"][os.path.basename(log.name)])
+        files.write(outputs.logs, runlog.format_header(changes(outputs.about, saved)))
+        state = checkpoint.restore(comparison.fresh(arms[0]), saved)
+        checkpoint.write(state, outputs)
+        print(f"{', '.join(log.name for log in outputs.logs)}: goes on after epoch {state.epoch}")
+
+
+def changes(about, saved):
+    """{name: value} of what is no longer as a checkpoint says, such as more epochs or another number of threads."""
+    now, then = ({**which["settings"], **which["provenance"]} for which in (about, saved))
+    return {name: value for name, value in now.items() if value != then.get(name) and name not in RESULTLESS}

@@ -1,0 +1,90 @@
+"""The data sets by number and name, and the menu that asks for one."""
+import builtins
+import io
+import sys
+
+import pytest
+from unit_helpers import refusal
+
+from pruning import errors, menu
+from pruning.settings import CLASSIFIER, VAE
+
+both = pytest.mark.parametrize("datasets", [CLASSIFIER.datasets, VAE.datasets], ids=["driver", "vae"])
+
+
+@both
+@pytest.mark.parametrize("text, name", [
+    ("0", "Digits"), ("digits", "Digits"), ("1", "MNIST"), ("mnist", "MNIST"), (" 2 ", "FashionMNIST"),
+    ("fashion-mnist", "FashionMNIST"), ("cifar-10", "CIFAR10"), ("4", "CIFAR100")])
+def test_a_data_set_has_a_number_and_a_name(text, name, datasets):
+    assert menu.find_dataset(text, datasets) == name
+
+
+@both
+@pytest.mark.parametrize("text", ["x", "7", "6", "", "-1", "1.0", "10", "MNIST 1", "\x00", "\u0663", "\xb9",
+                                  "1_0", "+1", "\u212a", "digit\u017f"])
+def test_no_other_text_is_a_data_set(text, datasets):
+    message = refusal(menu.find_dataset, text, datasets)
+    assert message.startswith(f"{text!r} is no data set; ") and f"0 to {len(datasets) - 1}" in message
+
+
+@pytest.mark.parametrize("text", ["5", "celeba"])
+def test_a_data_set_of_the_vae_alone_is_said_to_be_that(text):
+    message = refusal(menu.find_dataset, text, CLASSIFIER.datasets)
+    assert message.startswith(f"{text!r} is no data set here, CelebA is for vae.py alone; ")
+    assert menu.find_dataset(text, VAE.datasets) == "CelebA"
+
+
+# ---- the menu ----
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def answer(monkeypatch, answers, stdin):
+    """Let the menu read `answers`, texts or exceptions; returns the list of those not yet read."""
+    left = list(answers)
+
+    def read(prompt=""):
+        text = left.pop(0)
+        if isinstance(text, type):
+            raise text()
+        return text
+    monkeypatch.setattr(builtins, "input", read)
+    monkeypatch.setattr(sys, "stdin", stdin)
+    return left
+
+
+@both
+def test_the_menu_shows_every_data_set(monkeypatch, capsys, datasets):
+    answer(monkeypatch, [str(len(datasets) - 1)], io.StringIO())
+    assert menu.ask_dataset(datasets) == datasets[-1]
+    shown = [line.split()[:2] for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
+    assert shown == [[str(number), name] for number, name in enumerate(datasets)]
+
+
+def test_a_terminal_is_told_why_and_asked_again(monkeypatch, capsys):
+    left = answer(monkeypatch, ["x", "5", "0"], Terminal())
+    assert menu.ask_dataset(CLASSIFIER.datasets) == "Digits" and left == []
+    assert [line for line in capsys.readouterr().out.splitlines() if "no data set" in line] == [
+        refusal(menu.find_dataset, text, CLASSIFIER.datasets) for text in ("x", "5")]
+
+
+def test_a_pipe_is_told_why_once(monkeypatch):
+    left = answer(monkeypatch, ["x", "0"], io.StringIO())
+    assert "'x' is no data set" in refusal(menu.ask_dataset, CLASSIFIER.datasets) and left == ["0"]
+
+
+@pytest.mark.parametrize("stdin", [io.StringIO(), Terminal(), io.TextIOWrapper(io.BytesIO(b"\xff\n"), "utf-8"), None],
+                         ids=["pipe", "terminal", "bytes that are no text", "closed"])
+def test_the_end_of_input_ends_the_menu(monkeypatch, stdin):
+    monkeypatch.setattr(sys, "stdin", stdin)
+    message = refusal(menu.ask_dataset, VAE.datasets)
+    assert message == "no data set chosen; enter a number, 0 to 5, or use --dataset"
+
+
+def test_ctrl_c_at_the_menu_is_an_interruption(monkeypatch):
+    answer(monkeypatch, [KeyboardInterrupt], Terminal())
+    with pytest.raises(errors.Interrupted, match="before a data set was chosen; nothing was started"):
+        menu.ask_dataset(VAE.datasets)

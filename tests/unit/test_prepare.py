@@ -1,0 +1,48 @@
+"""comparison.prepare: what a command line asks for, checked before anything is asked or loaded."""
+import builtins
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+from unit_helpers import ARMS, CONSTANTS, refusal
+
+import constants
+import ranking
+from pruning import comparison
+from pruning.settings import CLASSIFIER, VAE
+
+DIGITS = ("--dataset", "0", "--device", "cpu")
+
+
+@pytest.fixture
+def prepare(monkeypatch):
+    monkeypatch.setattr(builtins, "input", lambda prompt: pytest.fail("asked"))
+
+    def call(*arguments, program=CLASSIFIER, changes=(), switch=True, criteria=ranking.CRITERIA):
+        monkeypatch.setattr(sys, "argv", ["driver.py", *arguments])
+        values = SimpleNamespace(__file__=constants.__file__, **{**CONSTANTS, **dict(changes)})
+        edited = SimpleNamespace(CRITERIA=criteria, **({} if switch is None else {"contribBasedPruning": switch}))
+        return comparison.prepare(program, "a test", values, edited)
+    return call
+
+
+@pytest.mark.parametrize("program", [CLASSIFIER, VAE], ids=["driver", "vae"])
+@pytest.mark.parametrize("switch, pruning", [(True, "contribution"), (False, "random")])
+def test_the_switch_in_ranking_chooses_the_arm(prepare, program, switch, pruning):
+    command = prepare(*DIGITS, program=program, switch=switch)
+    assert command.settings.pruning == pruning and command.arms == ARMS and command.device == torch.device("cpu")
+    assert (command.settings.device, command.settings.precision in ("float32", "bfloat16")) == ("cpu", True)
+    assert command.provenance["threads"] >= 1 and not command.request.dry_run
+    assert prepare(*DIGITS, "--pruning", "taylor", program=program, switch=switch).settings.pruning == "taylor"
+
+
+@pytest.mark.parametrize("switch, words", [("False", "'False'"), (2, "2"), (None, "'missing'")])
+def test_a_switch_that_is_not_true_or_false_is_refused(prepare, switch, words):
+    assert refusal(prepare, *DIGITS, switch=switch) == (
+        f"ranking.py: contribBasedPruning is {words}; legal: True or False")
+
+
+def test_constants_and_criteria_are_checked_before_anything_is_asked(prepare):
+    assert refusal(prepare, changes={"momentun": 0.9}).startswith("constants.py: unknown name momentun;")
+    assert "CRITERIA: 'worst'" in refusal(prepare, criteria={**ranking.CRITERIA, "worst": ranking.magnitude})

@@ -1,0 +1,210 @@
+"""Removal against masked and sliced networks, compensation against least squares."""
+import copy
+import functools
+
+import pytest
+import torch
+from torch import nn
+
+import models
+from pruning.groups import NeuronGroup, widths_of
+from pruning.removal import compensate, remove
+
+
+class TwoHeads(nn.Module):
+    """Its last layer has two consumers, as a VAE's encoder has. All layers have biases; one is frozen."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(6, 12), nn.Linear(12, 9)
+        self.mean, self.variance = nn.Linear(9, 4), nn.Linear(9, 3)
+        self.first.bias.requires_grad = self.mean.weight.requires_grad = False
+
+    def forward(self, x):
+        x = self.last(self.first(x).relu()).relu()
+        return torch.cat([self.mean(x), self.variance(x)], 1)
+
+    def groups(self):
+        return [NeuronGroup(self.first, [self.last]), NeuronGroup(self.last, [self.mean, self.variance])]
+
+
+class FlatVAE(models.VAE):
+    """A VAE that is given the same noise at every pass; its logits, means and log-variances in one row per image.
+
+    They are divided by 10, since it has so many outputs that their sum of squares would take too large steps.
+    """
+
+    def forward(self, images):
+        noise = torch.linspace(-2, 2, len(images) * self.latent, dtype=images.dtype).view(-1, self.latent)
+        return torch.cat([output.flatten(1) for output in super().forward(images, noise)], 1) / 10
+
+
+# A model, an image's shape, and what stays in each group.
+MODELS = {
+    "FeedForward": (lambda: models.FeedForward(6, [8, 7, 5], 4), (6,), [[0, 2, 3, 7], [1, 2, 3, 4, 5, 6], [4]]),
+    "CNN": (lambda: models.CNN((2, 6, 6), [3, 4], [8, 5], 3), (2, 6, 6), [[1, 2, 5, 6], [0, 3, 4]]),
+    "TwoHeads": (TwoHeads, (6,), [[0, 1, 4, 5, 6, 9, 10], [2, 3, 8]]),
+    "VAE": (lambda: FlatVAE((2, 8, 8), [3, 4], [9, 8, 7, 6], 3), (2, 8, 8),
+            [[0, 2, 3, 5, 8], [1, 2, 6, 7], [0, 1, 4, 5], [2, 3, 5]]),
+}
+# Every way to remove: from all groups (None), or from the group at one place alone.
+REMOVALS = [(name, place) for name, (_, _, keeps) in MODELS.items() for place in [None, *range(len(keeps))]]
+
+
+def two_settings(parameters):
+    parameters = list(parameters)
+    return torch.optim.SGD([{"params": parameters[1:], "lr": 0.02}, {"params": parameters[:1]}], lr=0.05, momentum=0.9)
+
+
+# An optimizer and the names of what it holds of each weight.
+OPTIMIZERS = {
+    "SGD": (functools.partial(torch.optim.SGD, lr=0.05), set()),
+    "momentum": (functools.partial(torch.optim.SGD, lr=0.05, momentum=0.9), {"momentum_buffer"}),
+    "two settings": (two_settings, {"momentum_buffer"}),
+    "Adam": (functools.partial(torch.optim.Adam, lr=0.01), {"step", "exp_avg", "exp_avg_sq"}),
+}
+each_network = pytest.mark.parametrize("network", MODELS)
+each_optimizer = pytest.mark.parametrize("optimizer", OPTIMIZERS)
+
+
+class Trained:
+    """A model and its optimizer after three steps, in float64 so that sums in another order agree."""
+
+    def __init__(self, name, optimizer, place=None):
+        torch.manual_seed(7)
+        make, shape, keeps = MODELS[name]
+        self.model = make().double()
+        self.keeps = [torch.tensor(keep) if place in (None, number) else torch.arange(width)
+                      for number, (keep, width) in enumerate(zip(keeps, widths_of(self.model)))]
+        self.inputs = torch.randn(4, 10, *shape, dtype=torch.float64)
+        self.optimizer = OPTIMIZERS[optimizer][0](self.model.parameters())
+        for inputs in self.inputs[1:]:
+            self.step(inputs)
+
+    def step(self, inputs):
+        self.optimizer.zero_grad()
+        self.model(inputs).square().sum().backward()
+        self.optimizer.step()
+
+    def mask(self):
+        """Let the neurons that go give 0, in place of removing them."""
+        for group, keep in zip(self.model.groups(), self.keeps):
+            mask = torch.zeros(group.producer.out_features, dtype=torch.float64)
+            mask[keep] = 1
+            group.producer.register_forward_hook(lambda module, inputs, output, mask=mask: output * mask)
+
+    def remove(self):
+        remove(self.model.groups(), self.keeps, self.optimizer)
+
+    def slices(self):
+        """{parameter's name: what cuts a tensor of its old shape down to what stays}."""
+        rows = {group.producer: keep for group, keep in zip(self.model.groups(), self.keeps)}
+        columns = {consumer: keep for group, keep in zip(self.model.groups(), self.keeps)
+                   for consumer in group.consumers}
+
+        def cut(module, tensor):
+            tensor = tensor[rows.get(module, slice(None))]
+            return tensor[:, columns.get(module, slice(None))] if tensor.dim() == 2 else tensor
+
+        return {name: functools.partial(cut, module) for module_name, module in self.model.named_modules()
+                for name, _ in module.named_parameters(module_name, recurse=False)}
+
+
+@pytest.mark.parametrize("network, place", REMOVALS)
+def test_the_output_after_removal_equals_that_of_the_masked_network(network, place):
+    pruned, masked = Trained(network, "SGD", place), Trained(network, "SGD", place)
+    before = pruned.model(pruned.inputs[0])
+    pruned.remove()
+    masked.mask()
+    output = pruned.model(pruned.inputs[0])
+    torch.testing.assert_close(output, masked.model(masked.inputs[0]), rtol=0, atol=1e-12)
+    assert not torch.allclose(output, before)
+    assert widths_of(pruned.model) == [len(keep) for keep in pruned.keeps]
+    for layer in filter(lambda module: isinstance(module, nn.Linear), pruned.model.modules()):
+        assert (layer.out_features, layer.in_features) == layer.weight.shape
+        assert "in_features={}, out_features={},".format(*reversed(layer.weight.shape)) in str(pruned.model)
+
+
+@each_network
+@each_optimizer
+def test_surviving_weights_and_optimizer_state_keep_their_bits(network, optimizer):
+    trained = Trained(network, optimizer)
+    cuts, old = trained.slices(), dict(trained.model.named_parameters())
+    names = {parameter: name for name, parameter in old.items()}
+    settings = [[names[parameter] for parameter in group["params"]] for group in trained.optimizer.param_groups]
+    held = len(trained.optimizer.state)
+    old_state = {name: dict(trained.optimizer.state.get(parameter, {})) for name, parameter in old.items()}
+    trained.remove()
+    new = dict(trained.model.named_parameters())
+    assert list(new) == list(old)
+    for group, expected in zip(trained.optimizer.param_groups, settings):
+        assert [id(parameter) for parameter in group["params"]] == [id(new[name]) for name in expected]
+    assert {id(parameter) for parameter in trained.optimizer.state} <= {id(value) for value in new.values()}
+    assert len(trained.optimizer.state) == held
+    for name, parameter in new.items():
+        assert torch.equal(parameter, cuts[name](old[name])), name
+        assert parameter.requires_grad == old[name].requires_grad
+        state = trained.optimizer.state.get(parameter, {})
+        tensors = {key for key, value in state.items() if value is not None}
+        assert tensors == (OPTIMIZERS[optimizer][1] if parameter.requires_grad else set())
+        for key in tensors:
+            value = old_state[name][key]
+            # A step count is one number (in old versions of torch not a tensor) and stays as it is.
+            assert torch.equal(torch.as_tensor(state[key]),
+                               cuts[name](value) if key != "step" else torch.as_tensor(value)), (name, key)
+
+
+@each_network
+@each_optimizer
+def test_training_goes_on_as_in_the_masked_network(network, optimizer):
+    pruned, masked = Trained(network, optimizer), Trained(network, optimizer)
+    cuts = pruned.slices()
+    pruned.remove()
+    masked.mask()
+    before = {name: parameter.detach().clone() for name, parameter in pruned.model.named_parameters()}
+    for inputs in pruned.inputs:
+        pruned.step(inputs)
+        masked.step(inputs)
+        for (name, new), old in zip(pruned.model.named_parameters(), masked.model.parameters()):
+            torch.testing.assert_close(new, cuts[name](old), rtol=0, atol=1e-10)
+            if new.requires_grad:
+                torch.testing.assert_close(new.grad, cuts[name](old.grad), rtol=0, atol=1e-10)
+    assert all(torch.equal(new, before[name]) != new.requires_grad for name, new in pruned.model.named_parameters())
+
+
+def test_at_least_one_neuron_stays():
+    trained = Trained("FeedForward", "momentum")
+    old = copy.deepcopy(trained.model.state_dict())
+    with pytest.raises(ValueError, match="at least one neuron"):
+        remove(trained.model.groups(), [torch.arange(2), torch.arange(0), torch.arange(2)], trained.optimizer)
+    assert all(torch.equal(value, old[name]) for name, value in trained.model.state_dict().items())
+
+
+# ---- compensation ----
+
+@each_network
+def test_compensation_is_the_least_squares_solution_in_every_consumer(network):
+    trained = Trained(network, "SGD")
+    chance = torch.Generator().manual_seed(1)
+    for group, keep in zip(trained.model.groups(), trained.keeps):
+        activations = torch.rand(90, group.producer.out_features, generator=chance, dtype=torch.float64) ** 4
+        before = [consumer.weight.detach().clone() for consumer in group.consumers]
+        compensate(group, keep, activations.T @ activations / len(activations))
+        for consumer, weight in zip(group.consumers, before):
+            expected = torch.linalg.lstsq(activations[:, keep], activations @ weight.T).solution.T
+            torch.testing.assert_close(consumer.weight[:, keep], expected, rtol=1e-4, atol=1e-4)
+            gone = sorted(set(range(weight.shape[1])) - set(keep.tolist()))
+            assert gone and torch.equal(consumer.weight[:, gone], weight[:, gone])
+            assert not torch.allclose(consumer.weight[:, keep], weight[:, keep], rtol=0.01)
+
+
+def test_dead_neurons_keep_their_old_weights():
+    group = NeuronGroup(nn.Linear(3, 5), [nn.Linear(5, 2, bias=False)])
+    activations = torch.rand(20, 5, dtype=torch.float64)
+    activations[:, [1, 3]] = 0  # of the three that stay two are never active
+    before = group.consumers[0].weight.detach().clone()
+    compensate(group, torch.tensor([0, 1, 3]), activations.T @ activations)
+    after = group.consumers[0].weight.detach()
+    assert torch.equal(after[:, [1, 3]], before[:, [1, 3]]) and not torch.allclose(after[:, 0], before[:, 0])
+    compensate(group, torch.tensor([1, 3]), torch.zeros(5, 5, dtype=torch.float64))
+    assert torch.equal(group.consumers[0].weight, after)
