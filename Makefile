@@ -1,6 +1,11 @@
-# `make demo`: the comparison on the embedded data set, with its figure. `make test`: the tests. Both set up .venv first.
-# `make bench`: the benchmarks, whose table goes into README. `make experiments`: hours of training, what is finished is
-# kept. `make report`: numbers, tables, figures and the PDF from reports/results.
+# Every target first sets up .venv.
+#
+#     make demo           the comparison on the data set that needs no download, with its figure
+#     make test           the tests
+#     make lint           ruff, and vermin for Python 3.8
+#     make bench          the benchmarks, whose table goes into README
+#     make experiments    hours of training; finished experiments are kept
+#     make report         numbers, tables, figures and the PDF from reports/results
 
 PYTHON ?= python3
 VENV := .venv/bin/python
@@ -15,11 +20,10 @@ test: .venv/ready
 	$(VENV) -m pip install --quiet scipy hypothesis pytest-xdist torch-pruning==1.6.0
 	$(VENV) -m pytest -n 2 --dist worksteal tests
 
-# The code keeps to what Python 3.8 understands.
 lint: .venv/ready
 	$(VENV) -m pip install --quiet ruff vermin
 	$(VENV) -m ruff check .
-	.venv/bin/vermin --target=3.8- --violations --no-tips --eval-annotations *.py benchmarks reports tests
+	.venv/bin/vermin --target=3.8- --violations --no-tips --eval-annotations *.py pruning benchmarks reports tests
 
 bench: .venv/ready
 	$(VENV) -m pip install --quiet torch-pruning==1.6.0

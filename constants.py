@@ -1,4 +1,4 @@
-"""The values to change between runs: one per line, with its meaning and its legal values.
+"""The values to change between runs, each with its meaning and its legal values.
 
 Every value is checked when a program starts; `python driver.py -h` and `python vae.py -h` list the flags that override
 them for one run. Contribution-based or randomised pruning is chosen by `contribBasedPruning` in ranking.py, for both.
@@ -56,8 +56,7 @@ Digits = {
     "batch_size": 250,
     "learning_rate": 0.02,
     "momentum": 0.9,
-    "mean": 0.5,
-    "std": 0.5,
+    "mean": 0.5, "std": 0.5,
 }
 MNIST = {
     "hidden_widths": [50, 30],
@@ -65,36 +64,18 @@ MNIST = {
     "batch_size": 100,       # published: 5000
     "learning_rate": 0.01,   # published: 0.1
     "momentum": 0.9,         # published: 0
-    "mean": 0.5,
-    "std": 0.5,
+    "mean": 0.5, "std": 0.5,
 }
-FashionMNIST = {
-    "hidden_widths": [50, 30],
-    "conv_widths": [],
-    "batch_size": 100,       # published: 5000
-    "learning_rate": 0.01,   # published: 0.1
-    "momentum": 0.9,         # published: 0
-    "mean": 0.5,
-    "std": 0.5,
-}
+FashionMNIST = dict(MNIST)   # the same values; dict(MNIST, batch_size=64) would change one of them
 CIFAR10 = {
     "hidden_widths": [256, 128],
     "conv_widths": [16, 32],
     "batch_size": 128,       # published: 128
     "learning_rate": 0.05,   # published: 0.1
     "momentum": 0.0,         # published: 0
-    "mean": 0.5,
-    "std": 0.5,
+    "mean": 0.5, "std": 0.5,
 }
-CIFAR100 = {
-    "hidden_widths": [256, 128],
-    "conv_widths": [16, 32],
-    "batch_size": 128,       # published: 128
-    "learning_rate": 0.05,   # published: 0.1
-    "momentum": 0.0,         # published: 0
-    "mean": 0.5,
-    "std": 0.5,
-}
+CIFAR100 = dict(CIFAR10)
 
 # ---- vae.py: one table per data set ----
 # hidden_widths   neurons of the encoder's hidden Linear layers, then of as many of the decoder, which are ranked and
@@ -121,14 +102,7 @@ vae_MNIST = {
     "learning_rate": 0.001,
     "kld_weight": 1.0,
 }
-vae_FashionMNIST = {
-    "hidden_widths": [256, 512, 512, 256],
-    "conv_widths": [16, 32],
-    "latent": 20,
-    "batch_size": 128,
-    "learning_rate": 0.001,
-    "kld_weight": 1.0,
-}
+vae_FashionMNIST = dict(vae_MNIST)
 vae_CIFAR10 = {
     "hidden_widths": [256, 512, 512, 256],
     "conv_widths": [16, 32],
@@ -137,14 +111,7 @@ vae_CIFAR10 = {
     "learning_rate": 0.001,
     "kld_weight": 1.0,
 }
-vae_CIFAR100 = {
-    "hidden_widths": [256, 512, 512, 256],
-    "conv_widths": [16, 32],
-    "latent": 64,
-    "batch_size": 128,
-    "learning_rate": 0.001,
-    "kld_weight": 1.0,
-}
+vae_CIFAR100 = dict(vae_CIFAR10)
 vae_CelebA = {               # the published network and values
     "hidden_widths": [2048, 4096, 4096, 2048],
     "conv_widths": [32, 64],

@@ -23,7 +23,6 @@ def main():
     command = comparison.prepare(CLASSIFIER, __doc__, constants, ranking)
     settings = command.settings
     dataset = datasets.load(settings, command.device, settings.mean, settings.std)
-    check_sides(dataset.train.image_shape, settings.conv_widths)
     network = {"image_shape": dataset.train.image_shape, "conv_widths": settings.conv_widths,
                "hidden_widths": settings.hidden_widths, "classes": dataset.classes}
 
@@ -31,14 +30,6 @@ def main():
         return torch.optim.SGD(model.parameters(), lr=settings.learning_rate, momentum=settings.momentum)
 
     comparison.compare(command, Workload(dataset, network, models.build, make_optimizer, classify))
-
-
-def check_sides(image_shape, conv_widths):
-    """Raise UserError if nothing would be left of an image that every convolution's pooling halves."""
-    _, height, width = image_shape
-    if min(height, width) < 2 ** len(conv_widths):
-        raise errors.UserError(f"conv_widths: {len(conv_widths)} convolutions cannot halve an image of {height} x "
-                               f"{width} pixels; take fewer")
 
 
 def classify(model, images, labels):

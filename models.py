@@ -2,6 +2,7 @@
 import torch
 from torch import nn
 
+from pruning.errors import UserError
 from pruning.groups import NeuronGroup, chain
 
 
@@ -36,11 +37,9 @@ class CNN(nn.Module):
 
     def __init__(self, image_shape, conv_widths, hidden_widths, classes):
         super().__init__()
-        channels, height, width = image_shape
-        sizes = [channels, *conv_widths]
+        sizes, (height, width) = [image_shape[0], *conv_widths], halved(image_shape, len(conv_widths), evenly=False)
         self.convolutions = nn.ModuleList(nn.Conv2d(n, m, 3, padding=1) for n, m in zip(sizes, sizes[1:]))
-        halvings = 2 ** len(conv_widths)
-        self.classifier = FeedForward(sizes[-1] * (height // halvings) * (width // halvings), hidden_widths, classes)
+        self.classifier = FeedForward(sizes[-1] * height * width, hidden_widths, classes)
 
     def forward(self, x):
         for convolution in self.convolutions:
@@ -62,10 +61,9 @@ class VAE(nn.Module):
 
     def __init__(self, image_shape, conv_widths, hidden_widths, latent):
         super().__init__()
-        channels, height, width = image_shape
-        filters, halvings, half = [channels, *conv_widths], 2 ** len(conv_widths), len(hidden_widths) // 2
-        back = filters[::-1]
-        self.latent, self.inner_shape = latent, torch.Size((back[0], height // halvings, width // halvings))
+        filters, half = [image_shape[0], *conv_widths], len(hidden_widths) // 2
+        back, sides = filters[::-1], halved(image_shape, len(conv_widths), evenly=True)
+        self.latent, self.inner_shape = latent, torch.Size((back[0], *sides))
         inner = self.inner_shape.numel()
         down, up = [inner, *hidden_widths[:half]], [latent, *hidden_widths[half:], inner]
         self.convolutions = nn.ModuleList(nn.Conv2d(n, m, 4, 2, 1) for n, m in zip(filters, filters[1:]))
@@ -104,6 +102,16 @@ class VAE(nn.Module):
     def groups(self):
         latent = NeuronGroup(self.encoder[-1], [self.mean, self.logvar])
         return [*chain(self.encoder), latent, *chain(self.decoder)]
+
+
+def halved(image_shape, times, evenly):
+    """Height and width of an image that is halved so many times. Raises UserError if nothing is left, or if it must be
+    halved evenly and cannot."""
+    _, height, width = image_shape
+    if min(height, width) < 2 ** times or evenly and (height % 2 ** times or width % 2 ** times):
+        raise UserError(f"conv_widths: {times} convolutions cannot halve an image of {height} x {width} pixels"
+                        f"{' evenly' * evenly}; take fewer")
+    return height // 2 ** times, width // 2 ** times
 
 
 def build(image_shape, conv_widths, hidden_widths, classes):

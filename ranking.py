@@ -62,8 +62,7 @@ def reversed_contribution(groups, passes, options):
 
 
 def magnitude(groups, passes, options):
-    """The L2 norm of a neuron's incoming weights (Li et al., Pruning Filters for Efficient ConvNets, 2017, use the L1
-    norm, for filters)."""
+    """The L2 norm of a neuron's incoming weights (Li et al., Pruning Filters for Efficient ConvNets, 2017: L1)."""
     return [exact(group.producer.weight.detach()).norm(dim=1) for group in groups]
 
 
@@ -73,8 +72,7 @@ def activation(groups, passes, options):
 
 
 def apoz(groups, passes, options):
-    """Minus the average percentage of zeros, the share of passes in which a neuron gives 0 (Hu et al., Network
-    Trimming, 2016)."""
+    """Minus the share of passes in which a neuron gives 0 (Hu et al., Network Trimming, 2016)."""
     return mean_over_passes(passes.activations(), lambda a: -(a == 0).double())
 
 

@@ -29,7 +29,6 @@ def main():
     dataset = datasets.load(settings, device, mean=0, std=1)
     network = {"image_shape": dataset.train.image_shape, "conv_widths": settings.conv_widths,
                "hidden_widths": settings.hidden_widths, "latent": settings.latent}
-    check_sides(network["image_shape"], settings.conv_widths)
     pictures = VaePictures(settings, next(dataset.test.batches(COUNT))[0])
 
     def make_optimizer(model):
@@ -43,14 +42,6 @@ def main():
     comparison.compare(command, Workload(
         dataset, network, models.VAE, make_optimizer, objective, quality=lambda model: quality(model, dataset.test),
         show=pictures.show, conclude=pictures.draw_strip))
-
-
-def check_sides(image_shape, conv_widths):
-    """Raise UserError if the convolutions cannot halve the image evenly."""
-    _, height, width = image_shape
-    if height % 2 ** len(conv_widths) or width % 2 ** len(conv_widths):
-        raise errors.UserError(f"conv_widths: {len(conv_widths)} convolutions cannot halve an image of {height} x "
-                               f"{width} pixels evenly; take fewer")
 
 
 def negative_elbo(model, images, kld_weight):
@@ -70,14 +61,14 @@ def negative_elbo(model, images, kld_weight):
 
 @torch.no_grad()
 def quality(model, split):
-    """How well the posterior means reconstruct the test images, and how much of the latent says anything about them.
+    """How well the posterior means reconstruct the test images, and how much of the latent they use.
 
     MSE: mean squared error per pixel, pixels in [0, 1]; PSNR: -10 log10(MSE). Active units: latent dimensions whose
     posterior mean has a variance above 0.01 over the images (Burda et al., Importance Weighted Autoencoders, 2016).
     """
     model.eval()
     squares, means = 0, []
-    for images in split.image_batches():
+    for images, _ in split.batches():
         logits, mean, _ = model(images)
         squares = squares + exact((logits.sigmoid() - images).pow(2).mean((1, 2, 3)).sum())
         means.append(mean)

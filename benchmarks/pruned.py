@@ -73,7 +73,7 @@ def prune(prepared, widths):
 def multiply_adds(prepared):
     """The multiply-adds of one image's forward pass, and those of them in convolutions."""
     model = prepared.state.model
-    count = groups.multiply_adds(model, next(prepared.workload.dataset.test.image_batches()))
+    count = groups.multiply_adds(model, next(prepared.workload.dataset.test.batches(1))[0])
     return count, count - sum(layer.weight.numel() for layer in model.modules() if isinstance(layer, nn.Linear))
 
 

@@ -95,7 +95,7 @@ driver.main()
 def rows():
     given = sys.argv[1] if len(sys.argv) > 1 else settings.read_constants(constants)["dataset_folder"]
     folder = os.path.abspath(given)
-    if not all(os.path.exists(os.path.join(folder, "MNIST", "raw", name)) for name in datasets.IDX_BYTES):
+    if not all(os.path.exists(os.path.join(folder, "MNIST", "raw", name)) for name in datasets.IDX):
         yield side_by_side.Row(f"the comparison of three arms, and the start: no MNIST in {given}", "", "", "", "")
         return
     device = side_by_side.DEVICE.type

@@ -5,8 +5,7 @@ from collections import namedtuple
 from pruning.errors import UserError
 
 # name: in flags and in a log's header; words: in figures and tables; log_word: in the name of its log; colour, marker:
-# in figures, None for a spare one; criterion: the function of ranking.py that scores its neurons, None for an arm that
-# is not pruned.
+# in figures, None for a spare one; criterion: the function of ranking.py that scores its neurons, or None.
 Arm = namedtuple("Arm", "name words log_word colour marker criterion", defaults=(None,) * 3)
 
 # The log words of the first three are the published ones; "worst" is the historic name of the randomised arm. The
@@ -40,8 +39,8 @@ def with_criteria(criteria):
     for name in arms:
         if name in ("none", "scratch") or (name not in ARMS and named(name).log_word.lower() in taken):
             raise UserError(f"ranking.py, CRITERIA: {name!r} is the name of another arm or of its log; rename it")
-        if not re.fullmatch(r"\w[\w .+-]*", str(name)):
-            raise UserError(f"ranking.py, CRITERIA: {name!r} cannot be the name of an arm; legal: letters, digits, "
-                            "spaces and _ . + -")
+        if not (isinstance(name, str) and re.fullmatch(r"\w([\w .+-]*\w)?", name)):
+            raise UserError(f"ranking.py, CRITERIA: {name!r} cannot be the name of an arm; legal: letters, digits and "
+                            "_, with spaces . + - between them")
         taken.add(named(name).log_word.lower())
     return {"none": ARMS["none"], **arms, "scratch": ARMS["scratch"]}

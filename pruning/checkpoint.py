@@ -34,9 +34,8 @@ def write(state, outputs):
     needed within an epoch only (TrainingState.random), since every epoch and round seeds its own streams.
     """
     for log in outputs.logs:
-        files.check_there(log)  # or another run's checkpoint would be replaced
         os.fsync(log.fileno())
-    text = {"format": FORMAT, **outputs.about,
+    text = {"format": FORMAT, **outputs.about,  # extent() raises before another run's checkpoint would be replaced
             "extents": {os.path.basename(log.name): files.extent(log) for log in outputs.logs},
             "widths": widths_of(state.model), **{name: getattr(state, name) for name in NUMBERS}}
     save({"text": repr(text), "weights": state.model.state_dict(), "optimizer": state.optimizer.state_dict()["state"],
@@ -67,7 +66,7 @@ def read(path):
         with open(path, "rb") as file:
             damaged = zipfile.ZipFile(file).testzip()  # torch.load would take flipped bytes
             file.seek(0)
-            saved = {} if damaged else torch.load(file, map_location="cpu", weights_only=True)
+            saved = {} if damaged else dict(torch.load(file, map_location="cpu", weights_only=True))
         saved = {**ast.literal_eval(saved["text"]), **saved}
     except FileNotFoundError:
         raise UserError(f"{path}: no such file, so there is nothing to go on from; start the run anew")

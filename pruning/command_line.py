@@ -11,9 +11,8 @@ from pruning.arms import COMPARED
 from pruning.errors import UserError
 from pruning.settings import OTHER_SPELLINGS, SETTINGS, check_value, read_constants
 
-# What this command line asks for besides values. flags: the values that it or the run that goes on was given as flags;
-# resume: the log of a run that goes on, or None; earlier: what that run's checkpoint says of flags, settings and
-# provenance; dry_run: whether to try only.
+# What this command line asks for besides values. flags: those of this one and of the run that goes on; resume: the log
+# of that run, or None; earlier: its checkpoint; dry_run: whether to try only.
 Request = namedtuple("Request", "flags resume earlier dry_run")
 
 
@@ -38,15 +37,14 @@ def nearest(flag, flags):
         return "--" + "".join(word[0] for word in words.strip("-").split("-"))
     close = difflib.get_close_matches(flag, flags, 1)
     parts = [known for known in flags if flag[2:] in known[2:].split("-") or flag == initials(known)]
-    return (close + parts + [None])[0] if flag.startswith("--") else None
+    return (parts + close + [None])[0] if flag.startswith("--") else None
 
 
 def read_command(arguments, description, program, constants, default_pruning, arms, recall):
-    """The checked values of one command line, as a dict, and its Request. Raises UserError.
+    """The checked values of a command line without the program's name, as a dict, and its Request. Raises UserError.
 
-    arguments: the command line without the program's name. program: settings.CLASSIFIER or VAE. constants: the module.
-    arms: those that --pruning takes, by name. recall: log -> what its run's checkpoint says; the flags of that run need
-    not be given again.
+    program: settings.CLASSIFIER or VAE. constants: the module. arms: those that can be trained, by name. recall: log ->
+    the checkpoint of its run, whose flags need not be given again.
     """
     known = read_constants(constants)
     values = {name: known.get(program.prefix + name, known[name]) for name in SETTINGS}
@@ -109,16 +107,16 @@ def make_parser(values, program, description, default_pruning, arms):
     parser.add_argument("--dataset", help=f"number or name: {numbered}; without it the menu asks")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--pruning", choices=list(arms), help=f"how neurons are chosen (now: {default_pruning})")
-    yes = {"action": "store_true", "default": argparse.SUPPRESS}
     which.add_argument("--compare", metavar="ARMS", nargs="?", const=COMPARED, default=argparse.SUPPRESS,
                        type=functools.partial(arm_list, arms), help="train these arms, with commas between them, from "
                        f"one shared start; arms: {', '.join(arms)} (without a list: {', '.join(COMPARED)})")
     begin = parser.add_mutually_exclusive_group()
     begin.add_argument("--resume", metavar="LOG", help="go on with the run that wrote this log from its last "
                        "checkpoint; a larger --total-epochs extends it, even if it has ended")
-    begin.add_argument("--dry-run", help="try everything for a moment, say what the run will take, leave nothing",
-                       **yes)
-    kinds = {int: (int, "N"), float: (float, "X"), str: (str, "TEXT"), list: (widths, "N-N"), bool: (truth, "BOOL")}
+    begin.add_argument("--dry-run", action="store_true", default=argparse.SUPPRESS,
+                       help="try everything for a moment, say what the run will take, leave nothing")
+    kinds = {int: (int, "N"), float: (float, "X"), str: (str, "TEXT"), list: (widths, "N-N"),
+             bool: (lambda text: {"true": True, "false": False}.get(text.lower(), text), "BOOL")}
     for name, setting in {**SETTINGS, **program.table}.items():
         now = values.get(name, "as in the data set's table")
         spellings = [name] + [other for other, known in OTHER_SPELLINGS.items() if known == name]
@@ -136,11 +134,6 @@ def arm_list(arms, text):
     if wrong:
         raise UserError(f"--compare {text}: {wrong[0]!r}; legal: some of {', '.join(arms)}, each once")
     return names
-
-
-def truth(text):
-    """True or False as a flag writes it."""
-    return {"true": True, "false": False}.get(text.lower(), text)
 
 
 def widths(text):

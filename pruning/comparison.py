@@ -19,8 +19,6 @@ from pruning.settings import check_unchanged, frozen
 # request: a command_line.Request; arms: {name: Arm} of all that can be trained; provenance: of the logs.
 Command = namedtuple("Command", "program settings request arms device provenance")
 
-START = "epochs before the first round"
-
 
 def prepare(program, description, constants, ranking):
     """The Command of this process's command line. Raises UserError.
@@ -65,7 +63,7 @@ def compare(command, workload):
         if request.resume:
             resume.reopen(comparisons, command)
         if settings.jobs > 1:
-            well = processes.side_by_side(comparisons, START, settings.jobs, command.provenance["threads"], stop)
+            well = processes.side_by_side(comparisons, settings.jobs, command.provenance["threads"], stop)
         else:
             well = [comparison.train() for comparison in comparisons]
     if not all(well):
@@ -92,13 +90,11 @@ class Comparison:
         self.start = files.start_path(self.paths[warm[0]]) if self.sharing else None
         self.logs, self.finished = {}, []  # resume.reopen() opens earlier logs and finds the finished ones
 
-    # ---- training ----
-
     def train(self):
-        """Train what is left of the start and of every arm, one after the other. A run that diverges is named, and the
-        others go on. Returns whether none has diverged."""
+        """Train the start and the arms, as far as they are not finished; returns whether no run has diverged. One that
+        does is named, and the others go on."""
         with self.open():
-            started = not self.unbranched() or ended_well(self.name(START), self.train_start)
+            started = not self.unbranched() or ended_well(self.name(processes.START), self.train_start)
             well = started
             for arm in self.to_do():
                 if started or arm not in self.sharing:
@@ -115,8 +111,7 @@ class Comparison:
         training.train(state, self.workload, self.settings, arms[0], last_epoch, outputs, self.stop)
 
     def train_arm(self, arm):
-        """Train an arm to its end. Its network is saved first, then shown, then measured: a summary says that all is
-        done."""
+        """Train an arm to its end: save its network, show it, measure it. The summary says that all is done."""
         outputs, log = self.outputs([arm], files.checkpoint_path(self.paths[arm])), self.logs[arm]
         state = self.state(arm, outputs)
         training.train(state, self.workload, self.settings, arm, self.settings.total_epochs, outputs, self.stop)
@@ -137,14 +132,11 @@ class Comparison:
         return [arm for arm in self.arms if arm not in self.finished]
 
     def name(self, part):
-        """What messages call a part of the work: START, or an arm's name."""
+        """What messages call a part of the work: the start, or an arm."""
         return f"{part}, seed {self.seed}"
 
-    # ---- where an arm goes on from ----
-
     def source(self, arm):
-        """The checkpoint that an arm goes on from: its own, else that of the start that it shares; None before
-        either."""
+        """The checkpoint that an arm goes on from: its own, else that of the shared start; None before either."""
         own = files.checkpoint_path(self.paths[arm])
         if os.path.exists(own):
             return own
@@ -165,14 +157,12 @@ class Comparison:
     def fresh(self, arm):
         """A state of this arm that is not trained yet."""
         torch.manual_seed(self.seed)
-        model = self.workload.build(**{**self.workload.network, "hidden_widths": self.initial_widths(arm)})
-        model = model.to(self.device)
+        network = {**self.workload.network, "hidden_widths": self.initial_widths(arm)}
+        model = self.workload.build(**network).to(self.device)
         return training.TrainingState(model, self.workload.make_optimizer(model), self.seed)
 
     def initial_widths(self, arm):
         return final_widths(self.settings) if arm.name == "scratch" else self.settings.hidden_widths
-
-    # ---- logs ----
 
     def open(self):
         """Open new logs, unless those of an earlier run are open; to be closed after use."""
@@ -180,10 +170,10 @@ class Comparison:
             self.logs = dict(zip(self.arms, files.create(list(self.paths.values()))))
             for arm in self.arms:
                 self.write_header(arm)
-        closing = contextlib.ExitStack()
+        logs = contextlib.ExitStack()
         for log in self.logs.values():
-            closing.callback(log.close)
-        return closing
+            logs.enter_context(log)
+        return logs
 
     def write_header(self, arm):
         header = {**self.about["settings"], **self.about["provenance"], "seed": self.seed, "pruning": arm.name}

@@ -10,8 +10,7 @@ class Recording:
     """A function that a GPU runs again and again: recorded as a CUDA graph after a few calls, then launched as one.
 
     Launching the 50 kernels of a small network's step one by one takes several times as long as their work. A graph
-    keeps the tensors that the function used and the numbers that Python computed when it was recorded. A round replaces
-    the tensors, so it needs a new recording.
+    keeps the tensors and Python's numbers of its recording. A round replaces the tensors, so it needs a new one.
     """
 
     WARM_UP = 3  # calls before the recording, in which optimizers and libraries make what they keep

@@ -1,7 +1,6 @@
 """A data set as tensors on the training device: uint8 images, with one gather and one normalisation per batch."""
 import contextlib
-import functools
-import operator
+import math
 import os
 import sys
 import zlib
@@ -57,17 +56,12 @@ class Split:
         images = images.permute(0, 3, 1, 2).to(torch.float32, memory_format=layout)
         return images.mul_(self.scale).sub_(self.shift)
 
-    def image_batches(self):
-        """Yield the images of `batches` without the labels."""
-        return (images for images, labels in self.batches())
-
 
 Dataset = namedtuple("Dataset", "train test classes")  # two Splits and the number of labels
 
 
 def load(settings, device, mean, std):
-    """The data set settings.dataset with both splits on the device; settings.holdout training images may replace the
-    test set.
+    """The data set of the settings on the device; `holdout` training images may replace the test set.
 
     Downloads it on first use. Raises UserError if that fails or a file is damaged.
     """
@@ -83,8 +77,9 @@ def load(settings, device, mean, std):
         (train_images, train_labels), (test_images, test_labels) = map(tensors, (train, test))
         classes = len(train.classes)
         if train_images.shape[1:] != test_images.shape[1:]:
-            raise UserError(f"{settings.dataset}: training images of {sides(train_images)} pixels and test images of "
-                            f"{sides(test_images)} in {settings.dataset_folder}; they must have one shape")
+            sides = (" x ".join(map(str, images.shape[1:3])) for images in (train_images, test_images))
+            raise UserError(f"{settings.dataset}: training and test images of {' and '.join(sides)} pixels in "
+                            f"{settings.dataset_folder}; they must have one shape")
     if settings.holdout >= len(train_labels):
         raise UserError(f"holdout = {settings.holdout}; there are {len(train_labels)} training images")
     if settings.holdout:
@@ -97,17 +92,11 @@ def load(settings, device, mean, std):
 
 
 def fingerprint(dataset):
-    """A text that tells data sets apart: for both splits the size and checksums of all labels and of 1000 to 2000
-    images at even distances."""
+    """A text that tells data sets apart: for both splits their size and checksums of labels and some images."""
     def of(split):
         sample = split.images[::max(1, len(split) // 1000)].cpu().contiguous().numpy()
         return f"{len(split)} images {zlib.crc32(split.labels.cpu().numpy()):08x} {zlib.crc32(sample):08x}"
     return f"{of(dataset.train)}, {of(dataset.test)}"
-
-
-def sides(images):
-    """Height and width of images (N, height, width, channels) as text."""
-    return " x ".join(map(str, images.shape[1:3]))
 
 
 def tensors(dataset):
@@ -119,23 +108,14 @@ def tensors(dataset):
     return images.reshape(*images.shape[:3], -1).contiguous(), labels
 
 
-# ---- torchvision ----
-
 # MNIST's and Fashion-MNIST's unpacked files as they are published. torchvision knows the md5 of the packed ones only;
 # packed again with the published file's name and time, ours have that md5.
-IDX_BYTES = {"train-images-idx3-ubyte": 47040016, "train-labels-idx1-ubyte": 60008,
-             "t10k-images-idx3-ubyte": 7840016, "t10k-labels-idx1-ubyte": 10008}
-IDX_CHECKSUMS = {
-    "MNIST": {
-        "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
-        "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
-        "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
-        "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637"},
-    "FashionMNIST": {
-        "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
-        "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
-        "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
-        "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965"}}
+# {file: its bytes, md5 of MNIST's, md5 of Fashion-MNIST's}
+IDX = {
+    "train-images-idx3-ubyte": (47040016, "6bbc9ace898e44ae57da46a324031adb", "f4a8712d7a061bf5bd6d2ca38dc4d50a"),
+    "train-labels-idx1-ubyte": (60008, "a25bea736e30d166cdddb491f175f624", "9018921c3c673c538a1fc5bad174d6f9"),
+    "t10k-images-idx3-ubyte": (7840016, "2646ac647ad5339dbf082846283269ea", "8181f5470baa50b63fa0f6fddb340f0a"),
+    "t10k-labels-idx1-ubyte": (10008, "27ae3e4e09519cfbb04c329615203637", "15d484375f8d13e6eb1aabb0c3f46965")}
 
 
 def fetch(name, folder, *options):
@@ -178,26 +158,23 @@ def checksums(kind):
         return {name: checksum for _, checksum, name in kind.file_list if name.endswith(".txt")}
     if hasattr(kind, "train_list"):  # CIFAR
         return {**dict([*kind.train_list, *kind.test_list]), kind.meta["filename"]: kind.meta["md5"]}
-    return IDX_CHECKSUMS[kind.__name__]
+    return {name: md5[kind.__name__ == "FashionMNIST"] for name, (_, *md5) in IDX.items()}
 
 
 def is_own_idx(path):
-    """Whether a file in MNIST's layout holds the user's own data: it is as long as its header says, and not as long as
-    the published one."""
-    published = IDX_BYTES.get(os.path.basename(path))
-    return published is not None and published != os.path.getsize(path) == idx_size(path)
+    """Whether a file in MNIST's layout holds the user's own data: as long as its header says, not as the published.
 
-
-def idx_size(path):
-    """The size in bytes that the header of an idx file promises: 4 bytes, the last one the number of dimensions, then
-    each dimension in 4 bytes, then one byte per value (http://yann.lecun.com/exdb/mnist)."""
+    The header is 4 bytes, the last one the number of dimensions, then each dimension in 4 bytes; then come the values,
+    in one byte each (http://yann.lecun.com/exdb/mnist).
+    """
+    name, size = os.path.basename(path), os.path.getsize(path)
+    if name not in IDX or size == IDX[name][0]:
+        return False
     with open(path, "rb") as file:
         dimensions = int.from_bytes(file.read(4), "big") % 256
         lengths = [int.from_bytes(file.read(4), "big") for _ in range(dimensions)]
-    return 4 + 4 * dimensions + functools.reduce(operator.mul, lengths, 1)
+    return size == 4 + 4 * dimensions + math.prod(lengths)
 
-
-# ---- CelebA ----
 
 def faces(folder, split):
     """CelebA's images as uint8 (N, 64, 64, 3), mapped from a file that is made the first time."""

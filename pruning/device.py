@@ -13,8 +13,7 @@ def pick_device(name):
     """The torch device of this name; "auto" takes a GPU if there is one. On a GPU this thread then works in a stream of
     its own. Raises UserError for a device that is not there."""
     if name == "cpu":
-        # A process with CUDA initialised cannot fork, as --jobs does. Both the question whether there is a GPU and Adam
-        # would initialise it.
+        # A process with CUDA initialised cannot fork, as --jobs does, and Adam would initialise it.
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
         return torch.device(name)
     recent = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 5)  # before, mps restored no random state
@@ -85,8 +84,6 @@ def keep_freed_memory():
         mallopt(-3, 2 ** 30) or mallopt(-3, 2 ** 25)  # M_MMAP_THRESHOLD; older glibc caps it at 32 MB
 
 
-# ---- random numbers ----
-
 def random_states(device):
     """The states of torch's global generators that work on this device draws from, {device type: state}."""
     states = {"cpu": torch.get_rng_state()}
@@ -102,8 +99,7 @@ def set_random_states(states):
 
 @contextlib.contextmanager
 def fixed_noise(device):
-    """The same random numbers inside every `with` of this; the global generators then go on as if nothing had been
-    drawn."""
+    """The same random numbers inside every `with` of this; afterwards the global generators are as they were."""
     states = random_states(device)
     torch.manual_seed(0)
     try:

@@ -1,8 +1,8 @@
 """Data set 0, "Digits": ten digits drawn from the fonts that matplotlib carries.
 
-It stands in for MNIST on a machine without a network. One seed gives the same images on every run, in a second; another
-version of FreeType shades edges a little differently. Each image is one font's digit after a random affine map, with
-random stroke thickness and noise. With these ranges a 784-50-30-10 network ends near 96 %, a much smaller one lower.
+It stands in for MNIST on a machine without a network. One seed gives the same images on every run (another version of
+FreeType shades edges a little differently). Each image is one font's digit after a random affine map, with random
+stroke thickness and noise. With these ranges a 784-50-30-10 network ends near 96 %, a much smaller one lower.
 """
 import functools
 import math

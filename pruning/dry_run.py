@@ -17,16 +17,15 @@ from pruning.schedule import final_widths, rounds
 def rehearse(command, comparisons, workload):
     """Do some batches, a round of every arm and a checkpoint in a temporary folder, and print what the run will take.
 
-    Epochs are timed on the unpruned network, and an arm's round on what the rounds of the arms before it have left, so
-    a pruned run should take less. Raises UserError if the disk has no room for the run, and for whatever else stands in
-    its way.
+    Epochs are timed on the unpruned network, so a pruned run should take less. Raises UserError if the disk has no room
+    for the run, and for whatever else stands in its way.
     """
     settings, first = command.settings, comparisons[0]
     paths = [path for comparison in comparisons for path in comparison.paths.values()]
     pruned = [arm for arm in first.arms if arm.criterion]
     schedule = rounds(settings) if pruned else range(0)
     state, dataset = first.fresh(first.arms[0]), workload.dataset
-    initial = [first.initial_widths(arm) for arm in first.arms][0]
+    initial = first.initial_widths(first.arms[0])
     shared = settings.initial_iterations * max(0, len(first.sharing) - 1)  # epochs of a seed that are trained once only
     epochs = len(comparisons) * (len(first.arms) * settings.total_epochs - shared)
     batches = math.ceil(len(dataset.train) / settings.batch_size)
@@ -49,8 +48,8 @@ def rehearse(command, comparisons, workload):
     size += settings.total_epochs * (1 + math.ceil(batches / training.LOG_EVERY)) * len(line)
 
     epoch_time = batches * batch_time + test_time
-    seconds = epochs * epoch_time + len(comparisons) * len(schedule) * sum(took + checkpoint_time
-                                                                           for took in round_times)
+    seconds_of_rounds = len(schedule) * sum(took + checkpoint_time for took in round_times)
+    seconds = epochs * epoch_time + len(comparisons) * seconds_of_rounds
     round_time = statistics.mean(round_times or [0])
     needed, free = size * len(paths), shutil.disk_usage(folder).free
     if needed + size > free:  # a checkpoint is written beside the one that it replaces, and the start beside the arms'

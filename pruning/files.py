@@ -78,10 +78,10 @@ def reopen(paths):
 
 def extent(log):
     """How long an open log is, in bytes, and the checksum of these. Raises UserError."""
-    with contextlib.suppress(FileNotFoundError), open(log.name, "rb") as file:
+    check_there(log)
+    with open(log.name, "rb") as file:
         content = file.read()
-        return len(content), zlib.crc32(content)
-    raise gone(log)
+    return len(content), zlib.crc32(content)
 
 
 def rest(log, extent):
@@ -151,11 +151,7 @@ def check_there(log):
     with contextlib.suppress(OSError):
         if os.path.samestat(os.fstat(log.fileno()), os.stat(log.name)):
             return
-    raise gone(log)
-
-
-def gone(log):
-    return UserError(f"{log.name}: the log of this run has been removed, renamed or replaced; start the run anew")
+    raise UserError(f"{log.name}: the log of this run has been removed, renamed or replaced; start the run anew")
 
 
 def write(logs, text):

@@ -27,8 +27,7 @@ def multiply_adds(model, image):
     """The multiply-adds of all linear layers and convolutions in the forward pass of an image (1, channels, height,
     width). A kernel's products with the padding count too."""
     def count(layer, inputs, output):
-        # Every number of the output is a product with a part of the weight; in a transposed convolution every number of
-        # the input is.
+        # Each number of the output (of a transposed convolution: of the input) is multiplied by a part of the weight.
         numbers = inputs[0] if isinstance(layer, nn.ConvTranspose2d) else output
         counts.append(numbers.numel() * layer.weight[0].numel())
 

@@ -6,12 +6,10 @@ from pruning.errors import Interrupted, UserError
 # {name: what figures and tables call it}; the menu's numbers are the positions.
 DATASETS = {"Digits": "Digits", "MNIST": "MNIST", "FashionMNIST": "Fashion-MNIST", "CIFAR10": "CIFAR-10",
             "CIFAR100": "CIFAR-100", "CelebA": "CelebA"}
-NOTES = {"Digits": " (rendered offline, needs no download)"}
 
 
 def find_dataset(text, datasets):
-    """The one of `datasets` that a text means: its number, or its name in any case and with or without hyphens. Raises
-    UserError."""
+    """The one of `datasets` that a text means, by number or by name in any case. Raises UserError."""
     answer = text.strip().lower()
     meant = next((name for number, name in enumerate(DATASETS)
                   if answer == str(number) or answer.replace("-", "") == name.lower()), None)
@@ -26,7 +24,7 @@ def ask_dataset(datasets):
     """Show the menu and read an answer; a terminal is asked again until the answer is a data set."""
     print("Data sets:")
     for number, name in enumerate(datasets):
-        print(f"  {number}  {name}{NOTES.get(name, '')}")
+        print(f"  {number}  {name}{' (rendered offline, needs no download)' * (name == 'Digits')}")
     while True:
         try:
             return find_dataset(input("Number of the data set: "), datasets)

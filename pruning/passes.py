@@ -9,13 +9,13 @@ from pruning.device import exact, fixed_noise
 class Passes:
     """Forward passes of the training set through a frozen model in evaluation mode, batch by batch.
 
-    batches: a function that yields images, as the model takes them, and labels. loss: (model, images, labels) -> the
-    sum of the images' losses. with_moments: whether `activations` also gathers what `moments` gives. Batches are not
-    collected: all of CelebA's activations would take 8 GB.
+    batches: a function that yields images and labels. objective: that of a Workload, with a measure "loss", the mean
+    over a batch. with_moments: whether `activations` also gathers what `moments` gives. Batches are not collected: all
+    of CelebA's activations would take 8 GB.
     """
 
-    def __init__(self, model, batches, loss, with_moments=False):
-        self.model, self.groups, self.batches, self.loss = model, model.groups(), batches, loss
+    def __init__(self, model, batches, objective, with_moments=False):
+        self.model, self.groups, self.batches, self.objective = model, model.groups(), batches, objective
         self.with_moments, self.gathered = with_moments, None
 
     @torch.no_grad()
@@ -44,7 +44,8 @@ class Passes:
             for images, labels in self.batches():
                 heard.clear()
                 with torch.enable_grad():
-                    gradients = torch.autograd.grad(self.loss(self.model, images, labels), heard)
+                    mean = self.objective(self.model, images, labels)[1]["loss"]
+                    gradients = torch.autograd.grad(len(labels) * mean, heard)
                 yield [(block.detach(), gradient) for block, gradient in zip(heard, gradients)]
 
     @contextlib.contextmanager

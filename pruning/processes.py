@@ -11,14 +11,14 @@ from tqdm import tqdm
 
 from pruning.errors import Interrupted, UserError, ended_well, report_errors
 
+START = "epochs before the first round"  # what messages call the part that arms share
 LOOK = 0.2      # seconds between two looks whether to stop
 THREADS = torch.get_num_threads()  # of this process, before any are given away
 DIVERGED = 3    # the exit status of a process whose run has diverged
 
 
 def divide_threads(jobs, device):
-    """How many threads each of the jobs has; with more than one job this process keeps one. Raises UserError if they
-    cannot run side by side."""
+    """The threads of each job; with several jobs this process keeps one. Raises UserError if they cannot be."""
     if jobs == 1:
         torch.set_num_threads(THREADS)
         return THREADS
@@ -38,23 +38,23 @@ class Piece:
         self.process, self.status, self.was_asked = None, None, False
 
 
-def pieces_of(comparison, start_name):
+def pieces_of(comparison):
     """The shared start, then every arm that is not finished, then what is done with all of them."""
-    start = [Piece(comparison.name(start_name), comparison, comparison.train_start, [])] * bool(comparison.unbranched())
+    start = [Piece(comparison.name(START), comparison, comparison.train_start, [])] * bool(comparison.unbranched())
     arms = [Piece(comparison.name(arm.name), comparison, functools.partial(comparison.train_arm, arm),
                   start if arm in comparison.sharing else []) for arm in comparison.to_do()]
     return [*start, *arms, Piece(comparison.name("the end"), comparison, comparison.conclude, arms)]
 
 
-def side_by_side(comparisons, start_name, jobs, threads, stop):
+def side_by_side(comparisons, jobs, threads, stop):
     """Do the work of all comparisons, so many pieces at once with so many threads each; returns for each piece whether
     it ended well.
 
     stop: a signals.Stop; the processes are told of it. A piece that diverges is named, and the others go on, except
     those after it. A process that fails says why in one line, and this one ends when the others have stopped.
     """
-    pieces = [piece for comparison in comparisons for piece in pieces_of(comparison, start_name)]
-    waiting, running, failed, opened = list(pieces), [], [], {}
+    pieces = [piece for comparison in comparisons for piece in pieces_of(comparison)]
+    waiting, running, failed, opened, forks = list(pieces), [], [], {}, multiprocessing.get_context("fork")
     with tqdm(total=len(pieces), unit="run", disable=None, leave=False) as bar:
         try:
             while running or (waiting and not failed and not stop.asked):
@@ -70,7 +70,8 @@ def side_by_side(comparisons, start_name, jobs, threads, stop):
                     running.append(piece)
                     if piece.comparison not in opened:
                         opened[piece.comparison] = piece.comparison.open()
-                    begin(piece, threads, stop)
+                    piece.process = forks.Process(target=work_alone, args=(piece, threads, stop))
+                    piece.process.start()
                     continue
                 connection.wait([piece.process.sentinel for piece in running], LOOK)
                 for piece in [piece for piece in running if not piece.process.is_alive()]:
@@ -102,11 +103,6 @@ def next_of(ready, waiting, jobs):
     leave the other processes idle."""
     awaited = [piece for piece in ready if any(piece in later.after for later in waiting)]
     return awaited[0] if awaited and len(ready) <= 2 * jobs else ready[0]
-
-
-def begin(piece, threads, stop):
-    piece.process = multiprocessing.get_context("fork").Process(target=work_alone, args=(piece, threads, stop))
-    piece.process.start()
 
 
 def work_alone(piece, threads, stop):

@@ -42,10 +42,11 @@ def processor_line(name):
 def commit():
     """The commit of this code, with a note if any of its files differs from it."""
     def git(*arguments):
-        return subprocess.run(["git", *arguments], cwd=SUITE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        # Git stands on the path, and no argument comes from outside.
+        return subprocess.run(["git", *arguments], cwd=SUITE, capture_output=True)  # noqa: S603, S607
     try:
         head = git("rev-parse", "--short=12", "HEAD")
-        changed = git("status", "--porcelain", "--", *CODE).stdout
+        changed = git("status", "--porcelain", "--untracked-files=normal", "--", *CODE).stdout
         # The code may lie in a repository that is not its own.
         foreign = git("ls-files", "--error-unmatch", os.path.join("pruning", os.path.basename(__file__))).returncode
     except OSError:

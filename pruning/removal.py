@@ -7,8 +7,7 @@ RIDGE = 1e-6  # of the mean square of the survivors' activations, see compensate
 
 @torch.no_grad()
 def compensate(group, keep, moments):
-    """Before remove(): refit the columns `keep` of every consumer, by least squares, to the layer's output with all
-    neurons.
+    """Before remove(): refit every consumer's columns `keep`, by least squares, to its output with all neurons.
 
     moments: H = A^T A / F of the group's activations A (F, N), float64. To minimise |A W^T - A[:, keep] W'^T|^2 the new
     columns are W' = W H[:, keep] H[keep, keep]^-1 = W[:, keep] + W[:, gone] H[gone, keep] H[keep, keep]^-1. The second

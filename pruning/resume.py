@@ -8,8 +8,7 @@ from pruning.settings import RESULTLESS
 
 
 def recall(log):
-    """The checkpoint that says how the run of this log was started: its own, or that of the start that it shares.
-    Raises UserError."""
+    """The checkpoint of the run that wrote this log: its own, or that of the start that it shares. Raises UserError."""
     if not os.path.exists(log):
         raise UserError(f"{log}: no such log; give one that a run of this program has written")
     path = files.checkpoint_path(log)
@@ -86,13 +85,9 @@ def cut(comparison):
         outputs, saved = comparison.outputs(arms, source), checkpoint.read(source)
         for log in outputs.logs:
             files.cut(log, saved["extents"][os.path.basename(log.name)])
-        files.write(outputs.logs, runlog.format_header(changes(outputs.about, saved)))
+        now, then = ({**which["settings"], **which["provenance"]} for which in (outputs.about, saved))
+        files.write(outputs.logs, runlog.format_header({  # such as more epochs, or another number of threads
+            name: value for name, value in now.items() if value != then.get(name) and name not in RESULTLESS}))
         state = checkpoint.restore(comparison.fresh(arms[0]), saved)
         checkpoint.write(state, outputs)
         print(f"{', '.join(log.name for log in outputs.logs)}: goes on after epoch {state.epoch}")
-
-
-def changes(about, saved):
-    """{name: value} of what is no longer as a checkpoint says, such as more epochs or another number of threads."""
-    now, then = ({**which["settings"], **which["provenance"]} for which in (about, saved))
-    return {name: value for name, value in now.items() if value != then.get(name) and name not in RESULTLESS}

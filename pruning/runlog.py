@@ -31,8 +31,6 @@ class LogError(UserError):
     """A log that cannot be read; the message names the file, the line and what was expected."""
 
 
-# ---- one line, written and read ----
-
 def format_header(values):
     """One line `# name = value` per entry of the dict; the values are Python literals, as in constants.py."""
     lines = "".join(f"# {name} = {value!r}\n" for name, value in values.items())
@@ -118,9 +116,7 @@ def format_value(name, value):
     """Widths as 50-30, a count in full, other numbers in six digits with the unit that belongs to the name."""
     if name == "widths":
         return "-".join(map(str, value))
-    if isinstance(value, int):
-        return str(value)
-    return f"{value:.6g}" + UNITS.get(name.split()[-1], "")
+    return (str(value) if isinstance(value, int) else f"{value:.6g}") + UNITS.get(name.split()[-1], "")
 
 
 def parse_value(name, text):
@@ -128,8 +124,6 @@ def parse_value(name, text):
         return [int(re.fullmatch(r"[1-9]\d{0,8}", width).group()) for width in text.split("-")]
     return int(text) if re.fullmatch(r"\d{1,15}", text) else float(text)
 
-
-# ---- the whole file ----
 
 COUNT = r"(\d{1,9})"
 NUMBER = r"[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|nan|inf)"

@@ -6,14 +6,12 @@ import torch
 from pruning.errors import UserError
 from pruning.schedule import staying
 
-# What a criterion may use besides the passes. lambda_average and lambda_max weigh C_avg and C_max; generator is the
-# run's own, for random choices.
+# lambda_average and lambda_max weigh C_avg and C_max; generator is the run's own, for random choices.
 Options = namedtuple("Options", "lambda_average lambda_max generator")
 
 
 def survivors(passes, arm, options, prune_percent):
-    """The neurons of every group that stay after a ranking by the arm's criterion: ascending int64 indices, one tensor
-    per group.
+    """Rank by the arm's criterion; returns the neurons that stay: ascending int64 indices, one tensor per group.
 
     Raises UserError if the criterion does not give every neuron a finite score, or changes the network.
     """

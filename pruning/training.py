@@ -41,14 +41,8 @@ class Workload(namedtuple("Workload", "dataset network build make_optimizer obje
     conclude: (pairs of arm and finished state, path of the first one's log), called at the end of all arms.
     """
 
-    def summed_loss(self, model, images, labels):
-        """The sum of the images' losses, as a tensor."""
-        return len(labels) * self.objective(model, images, labels)[1]["loss"]
-
-
 def stream_seed(seed, epoch, use):
-    """The seed of a stream. It depends on the run's seed, the epoch and the use alone, so a run can go on from any
-    epoch."""
+    """The seed of a stream, by the run's seed, the epoch and the use alone, so that a run can go on from any epoch."""
     return int(np.random.SeedSequence((seed, epoch, use)).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
@@ -78,8 +72,7 @@ class TrainingState:
 def train(state, workload, settings, arm, last_epoch, outputs, stop):
     """Train up to and including `last_epoch`, with the rounds of the arm and with checkpoints.
 
-    outputs: a checkpoint.Outputs. stop: a signals.Stop. Raises Diverged if the loss is not finite, Interrupted if the
-    run was asked to stop.
+    Raises Diverged if the loss is not finite, Interrupted if the run was asked to stop.
     """
     batches, words = math.ceil(len(workload.dataset.train) / settings.batch_size), name_of(state, settings, arm)
     log = outputs.logs[0].name
@@ -226,7 +219,7 @@ def prune(state, workload, settings, arm, logs):
     state.recording = Recording()  # the old one holds the weights of before the round
     before = describe(state, workload)
     started = time.perf_counter()
-    passes = Passes(state.model, lambda: ranking_batches(state, workload, settings), workload.summed_loss,
+    passes = Passes(state.model, lambda: ranking_batches(state, workload, settings), workload.objective,
                     settings.compensate)
     options = Options(settings.lambda_average, settings.lambda_max, generator(state.seed, state.epoch, RANDOM_RANKING))
     keeps = survivors(passes, arm, options, settings.prune_percent)

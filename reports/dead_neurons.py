@@ -51,7 +51,7 @@ def describe(model, dataset, is_vae):
             seen |= (a > 0).any(0)
     text = "never active: " + ", ".join(f"{int((~seen).sum())} of {len(seen)}" for seen in active)
     if is_vae:
-        means = torch.cat([model.encode(images)[0] for images in dataset.test.image_batches()])
+        means = torch.cat([model.encode(images)[0] for images, _ in dataset.test.batches()])
         variances = means.var(0, unbiased=False).sort(descending=True).values
         text += "; variances " + " ".join(f"{variance:.3f}" for variance in variances.tolist())
     return text

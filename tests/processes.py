@@ -62,7 +62,7 @@ class Program:
 def run_main(begun, text, streams, folder, arguments, conditions):
     """Run a program under these conditions.
 
-    kill_at: SIGKILL at its number-th operation on a file under logs/; kill_after: SIGKILL when it has written so many
+    kill_at: SIGKILL before its number-th change of a file under logs/; kill_after: SIGKILL when it has written so many
     checkpoints; file_limit: bytes that no file may exceed, and stdout goes nowhere; no_rights: as if not started by
     root; fewer_digits: data set 0 is so many times smaller; words_and_pixels: pictures are not drawn; suite: the folder
     of a copy of the suite whose program and edited files are taken; terminal: the path of the terminal that it runs at.
@@ -122,9 +122,10 @@ def killer(number):
     return lambda: next(calls) == number and os.kill(os.getpid(), signal.SIGKILL)
 
 
-def killed_before(function, kill):
+def killed_before(function, kill, open=open):
     def call(subject, *arguments, **options):
-        if isinstance(subject, int) or "logs" in str(subject):  # a descriptor, or a path
+        reads = function is open and arguments in ((), ("r",), ("rb",))
+        if (isinstance(subject, int) or "logs" in str(subject)) and not reads:  # a descriptor, or a path
             kill()
         return function(subject, *arguments, **options)
     return call

@@ -21,8 +21,6 @@ COLUMN = 5  # lines in a column of the legend
 Line = namedtuple("Line", "runs measures neurons rounds words style")
 
 
-# ---- from logs to lines ----
-
 def lines_of(runs):
     """A Line for all runs that differ only in their seed; a run without a seed, or with one that an earlier run has,
     is a line of its own."""
@@ -101,8 +99,6 @@ def describe(lines):
         if len(paths) > 1:
             print(f"identical files: {', '.join(paths)}")
 
-
-# ---- the figure ----
 
 def draw(lines):
     """The legend, the measures, and the neurons left if a log knows them."""

@@ -103,8 +103,6 @@ def is_number(value):
     return isinstance(value, (int, float)) and abs(value) < 1e150
 
 
-# ---- several runs ----
-
 def experiments(runs):
     """{settings: {variant: {seed: Run}}}, variants in the order of `place`. Raises UserError for two runs of one
     variant and seed."""

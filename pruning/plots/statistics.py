@@ -13,12 +13,8 @@ EXPANSION = [1.959963984540, 2.372271230299, 2.822498615740, 2.555849679508, 1.5
 Estimate = namedtuple("Estimate", "mean half")  # half the width of the 95 % t-interval, None of a single value
 
 
-class Difference(namedtuple("Difference", "mean half pairs")):
-    """The mean of the differences `pairs` and half its interval. The tests need scipy and are computed on demand."""
-
-    @property
-    def n(self):
-        return len(self.pairs)
+class Difference(namedtuple("Difference", "mean half n pairs")):
+    """The mean of n differences, `pairs`, and half its interval. The tests need scipy and are computed on demand."""
 
     @property
     def p(self):
@@ -56,7 +52,7 @@ def difference(runs, control, value):
     """value(run) minus that of the control arm's run of the same seed, for arms as {seed: run}; None without a pair."""
     # Rounded: equal differences of logged numbers may differ in their last bits, and Wilcoxon's test looks for equals.
     pairs = [round(value(run) - value(control[seed]), 9) for seed, run in runs.items() if seed in control]
-    return Difference(*estimate(pairs), pairs) if pairs else None
+    return Difference(*estimate(pairs), len(pairs), pairs) if pairs else None
 
 
 def scipy_stats():

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib import pyplot, ticker
 from matplotlib.patches import Patch
 
-from pruning.errors import UserError, reason
+from pruning import files
 from pruning.plots.runs import differing
 
 # For further lines of an arm and for arms without a look of their own: Tol's muted colours, with other markers than
@@ -31,8 +31,6 @@ GREY = "0.55"
 TOO_FAR = 1e300  # from 0 to be drawn: on an axis that long matplotlib's numbers overflow
 SQUEEZED = 0.3  # of the height, for the few values that are far worse than the others
 
-
-# ---- names ----
 
 def name_lines(runs):
     """(words, style) of each line of a figure; runs: the first run of each.
@@ -63,26 +61,20 @@ def told_apart(runs):
 
 
 def title(runs):
-    """The data sets and the seeds, each once."""
-    return f"{', '.join(dict.fromkeys(run.dataset for run in runs))}, {seeds_of(runs)}"
-
-
-def seeds_of(runs):
-    """seed 30; seeds 7, 30; seeds 30 to 39."""
+    """The data sets and the seeds, each once: MNIST, seed 30; or seeds 7, 30; or seeds 30 to 39."""
+    datasets = ", ".join(dict.fromkeys(run.dataset for run in runs))
     seeds = [run.header.get("seed", "not recorded") for run in runs]
     seeds = list(dict.fromkeys(seed if type(seed) is int else str(seed) for seed in seeds))
     numbers = sorted(seed for seed in seeds if type(seed) is int)
     if len(numbers) == len(seeds) > 3 and numbers == list(range(numbers[0], numbers[0] + len(numbers))):
-        return f"seeds {numbers[0]} to {numbers[-1]}"
-    return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+        return f"{datasets}, seeds {numbers[0]} to {numbers[-1]}"
+    return f"{datasets}, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
 
 
 def plain(text):
     """A text without what would begin a formula, and without the parts of a file's name that are no text."""
     return text.replace("$", r"\$").encode(errors="replace").decode()
 
-
-# ---- axes ----
 
 def bound(axes, measure, axis="y"):
     """End the axis of an accuracy just beyond 0 and 100 %: an interval of few seeds may go further."""
@@ -140,11 +132,9 @@ def squeeze(axes, values, sign, part=0.9):
 
 
 def save(stem, **options):
-    """Save the present figure as PNG and PDF, without date and version, so that the same logs give the same bytes.
-    Raises UserError."""
-    for extension, metadata in ((".png", {"Software": None}), (".pdf", {"CreationDate": None})):
-        try:
-            pyplot.savefig(stem + extension, metadata=metadata, **options)
-        except OSError as error:
-            raise UserError(f"{stem}{extension}: {reason(error)}")
-        print(f"wrote {stem}{extension}")
+    """Save the present figure as PNG and PDF, without date and version: the same logs give the same bytes. Raises
+    UserError."""
+    for form, metadata in (("png", {"Software": None}), ("pdf", {"CreationDate": None})):
+        with files.whole_file(f"{stem}.{form}") as file:
+            pyplot.savefig(file, format=form, metadata=metadata, **options)
+        print(f"wrote {stem}.{form}")

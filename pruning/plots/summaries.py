@@ -18,8 +18,6 @@ BEFORE = style.SPLITS["test"]  # the look of what stands before a round
 SCHEDULE = ["initial_iterations", "increment", "prune_percent"]  # which decide on the part of the neurons removed
 
 
-# ---- the runs of a figure ----
-
 def by_dataset(runs):
     """{what a data set is called: its runs}, in the order of the menu."""
     found = {}
@@ -48,8 +46,6 @@ def check(runs, kind):
         if unlike:
             raise UserError(f"--figure {kind}: logs of {name} differ in {', '.join(unlike)}; give those that do not")
 
-
-# ---- parts of a figure ----
 
 def panels_of(runs, rows=1, height=3.2):
     """A figure with a column of panels per data set: [(its runs, its axes, one per row)]."""
@@ -97,8 +93,6 @@ def band_mark(runs):
     """What the legend says of the bands of these runs, as a list."""
     return style.band_mark([len(seeds) for groups in by_variant(runs).values() for seeds in groups])
 
-
-# ---- the figures ----
 
 def draw_removed(runs):
     """Test accuracy, or a VAE's loss, at the end against the part of the neurons removed, one line per variant."""

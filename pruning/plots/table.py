@@ -10,8 +10,6 @@ from pruning.plots.statistics import Difference, Estimate, difference, estimate,
 CONTROLS = {name: f"minus {arms.ARMS[name].words}" for name in ("none", "random")}  # {arm: the column of differences}
 
 
-# ---- the rows ----
-
 def rows(variants):
     """What a table says of every variant of an experiment, {column: text, number, Estimate, Difference or None}."""
     for variant, seeds in variants.items():
@@ -60,8 +58,6 @@ def tables(runs):
         columns = [name for name in listed[0] if any(row[name] is not None for row in listed)]
         yield title(settings, found), columns, listed
 
-
-# ---- as text ----
 
 def write(runs, stem):
     """Print the tables of finished runs, and write them in three forms."""

@@ -142,7 +142,7 @@ def test_the_figure_lies_beside_the_first_file_and_identical_files_are_named(tmp
     logs = [first, copy, write("b/other.txt", log_text(seed=31))]
     once = run(*logs, "--output", "figure")
     assert (once[0], once[2]) == (0, []) and f"identical files: {first}, {copy}" in once[1]
-    assert once[1][0].startswith(f"{first} and 1 of other seeds, means: contribution-based pruning, training accuracy")
+    assert once[1][0].startswith(f"{first} and 1 of other seeds, means: contribution-based pruning, ")
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["figure.pdf", "figure.png", "first.txt"]
     assert run(*logs, os.path.join("a", ".", "first.txt"), "--output", "figure") == once  # named twice: one log
 

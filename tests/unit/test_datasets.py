@@ -151,10 +151,9 @@ def write_published(tmp_path, monkeypatch, tiny_mnist, tiny_cifar, tiny_celeba):
             tiny_cifar(tmp_path, name)
         else:
             tiny_mnist(tmp_path, name)
-            content = {file: (tmp_path / FOLDERS[name] / file).read_bytes() for file in IDX_FILES}
-            monkeypatch.setattr(datasets, "IDX_BYTES", {file: len(content[file]) for file in IDX_FILES})
-            checksums = {file: hashlib.md5(content[file]).hexdigest() for file in IDX_FILES}
-            monkeypatch.setitem(datasets.IDX_CHECKSUMS, name, checksums)
+            for file in IDX_FILES:
+                content = (tmp_path / FOLDERS[name] / file).read_bytes()
+                monkeypatch.setitem(datasets.IDX, file, (len(content), *2 * [hashlib.md5(content).hexdigest()]))
         return folder
     return write
 
@@ -218,7 +217,7 @@ def test_own_images_of_two_shapes_are_named(tmp_path, tiny_mnist):
     tiny_mnist(tmp_path)
     for file, values in zip(IDX_FILES[2:], random_images(20, 8, 9)):
         write_idx(os.path.join(str(tmp_path), "MNIST", "raw", file), values)
-    assert "training images of 28 x 28 pixels and test images of 8 x 9" in refusal(tmp_path, "MNIST")
+    assert "training and test images of 28 x 28 and 8 x 9 pixels" in refusal(tmp_path, "MNIST")
 
 
 @pytest.mark.parametrize("count, label", [(20, 1), (30, 200)])
@@ -232,10 +231,10 @@ def test_images_and_labels_that_do_not_fit_are_refused(tmp_path, tiny_mnist, cou
 
 def test_the_published_idx_files_are_torchvisions_and_of_their_length():
     lengths = [16 + 60000 * 28 * 28, 8 + 60000, 16 + 10000 * 28 * 28, 8 + 10000]  # a header, then a byte per value
-    assert [datasets.IDX_BYTES[file] for file in IDX_FILES] == lengths
-    for name, checksums in datasets.IDX_CHECKSUMS.items():
+    assert [datasets.IDX[file][0] for file in IDX_FILES] == lengths
+    for name in ("MNIST", "FashionMNIST"):
         packed = [os.path.basename(url) for url, _ in getattr(torchvision.datasets, name).resources]
-        assert [file + ".gz" for file in checksums] == packed
+        assert [file + ".gz" for file in datasets.IDX] == packed
 
 
 @pytest.mark.parametrize("name", sorted(FOLDERS))

@@ -77,8 +77,11 @@ def summed_loss(model, images, labels):
 
 def passes_of(model, images, size=4, **changes):
     """Passes of the images in batches of this size, with labels in the range of the network's outputs."""
+    def objective(model, images, labels):
+        return None, {"loss": summed_loss(model, images, labels) / len(labels)}
+
     labels = torch.arange(len(images)) % 3
-    return Passes(model, lambda: zip(images.split(size), labels.split(size)), summed_loss, **changes)
+    return Passes(model, lambda: zip(images.split(size), labels.split(size)), objective, **changes)
 
 
 # ---- small runs ----
