@@ -3,7 +3,7 @@
 #     make demo           the comparison on the data set that needs no download, with its figure
 #     make test           the tests
 #     make lint           ruff, and vermin for Python 3.8
-#     make bench          the benchmarks, whose table goes into README
+#     make bench          the benchmarks, whose table goes into docs/performance.md
 #     make experiments    hours of training; finished experiments are kept
 #     make report         numbers, tables, figures and the PDF from reports/results
 

@@ -1,11 +1,11 @@
-"""Run all the benchmarks and write their rows to README.md, between its two lines `<!-- bench -->`: `make bench`.
+"""Run all the benchmarks and write their rows to docs/performance.md: `make bench`.
 
     python benchmarks/bench.py            MNIST in the dataset_folder of constants.py
     python benchmarks/bench.py FOLDER     MNIST in FOLDER
-    DEVICE=cuda python benchmarks/bench.py    the same on a GPU, between the lines `<!-- bench gpu -->`
+    DEVICE=cuda python benchmarks/bench.py    the same on a GPU
 
-Leave the machine otherwise idle. If MNIST or torch-pruning is missing, its row says so. README folds away the rows
-without a bound.
+The rows go between the page's two lines `<!-- bench -->`, on a GPU `<!-- bench gpu -->`. Those without a bound are
+folded away. Leave the machine otherwise idle. If MNIST or torch-pruning is missing, its row says so.
 """
 import os
 import sys
@@ -23,7 +23,7 @@ from pruning import files
 from pruning.plots import table
 
 PARTS = [epoch, rank, remove, pruned, vae_85m, growth, whole]
-README = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "README.md")
+PAGE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "docs", "performance.md")
 
 
 def rows():
@@ -34,7 +34,7 @@ def rows():
 
 
 def two_tables(rows):
-    """The rows with a bound, then the others in a block that a reader of README unfolds."""
+    """The rows with a bound, then the others in a block that a reader of the page unfolds."""
     bounded, others = ([row for row in rows if bool(row.wanted) is has] for has in (True, False))
     return "\n\n".join([
         side_by_side.setting(), side_by_side.table(bounded),
@@ -48,10 +48,10 @@ def main():
     side_by_side.run_as_programs_do()
     text = two_tables(list(rows()))
     print(text)
-    with open(README, encoding="utf-8") as file:
-        readme = table.with_part(file.read(), "bench gpu" if side_by_side.ON_GPU else "bench", text)
-    with files.whole_file(README) as file:
-        file.write(readme.encode())
+    with open(PAGE, encoding="utf-8") as file:
+        page = table.with_part(file.read(), "bench gpu" if side_by_side.ON_GPU else "bench", text)
+    with files.whole_file(PAGE) as file:
+        file.write(page.encode())
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Make what the report and README show of the experiments, from reports/results alone; a part of `make report`.
+"""Make what report, README and docs show of the experiments, from reports/results alone; a part of `make report`.
 
-    python reports/report.py            numbers, tables and figures into reports/generated, tables into README.md
-    python reports/report.py FOLDER     numbers and tables into another folder, README's too; no figures
+    python reports/report.py            numbers, tables and figures into reports/generated, tables into the pages
+    python reports/report.py FOLDER     numbers, tables and pages into another folder; no figures
 
 Every number of report.tex is one of generated/numbers.tex; one that the results do not have stops LaTeX.
 """
@@ -225,11 +225,11 @@ def draw(folder):
             pyplot.close("all")
 
 
-# ---- README ----
+# ---- README and docs ----
 
-def readme_table():
+def accuracy_page_table(kind):
     """Test accuracy at the end, and what a round loses of it, in Markdown."""
-    listed = {dataset: rows_of(f"main*/{dataset}") for dataset in CLASSIFIED if runs_of(f"main/{dataset}")}
+    listed = {dataset: rows_of(f"{kind}*/{dataset}") for dataset in CLASSIFIED if runs_of(f"{kind}/{dataset}")}
     lines = [[arm.words, *(table.cell_text(rows.get(arm.name, {}).get(column)) for rows in listed.values()
                            for column in ("test accuracy", "lost in a round"))] for arm in ARMS.values()]
     heads = ["test accuracy (%)", *(text for dataset, rows in listed.items() for text in (
@@ -238,7 +238,7 @@ def readme_table():
     return table.as_markdown(heads, lines)
 
 
-def readme_vae_table():
+def vae_page_table():
     """The loss of the VAEs at the end, what a round adds to it, and the differences to the controls, in Markdown."""
     columns = ["n", "neurons removed", "test loss", "added in a round", "minus none", "minus random"]
     lines = []
@@ -251,6 +251,21 @@ def readme_vae_table():
                               "minus randomised"], lines)
 
 
+# {page: {the marker of a table in it: what makes the table}}
+PAGES = {"README.md": {"results": lambda: accuracy_page_table("main")},
+         "docs/results.md": {"main results": lambda: accuracy_page_table("main"),
+                             "published results": lambda: accuracy_page_table("published")},
+         "docs/vae-and-celeba.md": {"vae results": vae_page_table}}
+
+
+def page_with_tables(page):
+    with open(os.path.join(findings.ROOT, page), encoding="utf-8") as file:
+        text = file.read()
+    for marker, make in PAGES[page].items():
+        text = table.with_part(text, marker, make())
+    return text
+
+
 def main():
     parser = command_line.Parser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", nargs="?", help="where to write, without figures (now: reports/generated, with them)")
@@ -259,18 +274,16 @@ def main():
         raise errors.UserError(f"{findings.RESULTS}: no results of `main`; make experiments makes them")
     folder = arguments.folder or os.path.join(findings.ROOT, "reports", "generated")
     os.makedirs(folder, exist_ok=True)
-    with open(os.path.join(findings.ROOT, "README.md"), encoding="utf-8") as file:
-        readme = table.with_part(file.read(), "results", readme_table())
-    readme = table.with_part(readme, "vae results", readme_vae_table())
-    texts = {"numbers.tex": as_macros(findings.numbers()), "README.md": readme,
+    texts = {"numbers.tex": as_macros(findings.numbers()), **{page: page_with_tables(page) for page in PAGES},
              **{f"table_{name}.tex": make() for name, make in TABLES.items()}}
-    texts = {name: text for name, text in texts.items() if text}
     if not arguments.folder:
         draw(folder)
     for name, text in texts.items():
-        path = os.path.join(findings.ROOT if name == "README.md" and not arguments.folder else folder, name)
-        with files.whole_file(path) as file:
-            file.write(text.encode())
+        where = os.path.join(findings.ROOT if name in PAGES and not arguments.folder else folder, name)
+        if text:
+            os.makedirs(os.path.dirname(where), exist_ok=True)
+            with files.whole_file(where) as file:
+                file.write(text.encode())
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ def with_part(text, name, part):
     """A text in Markdown with another part between its two lines `<!-- name -->`. Raises UserError without them."""
     pieces = text.split(f"<!-- {name} -->\n")
     if len(pieces) != 3:
-        raise UserError(f"README.md has {len(pieces) - 1} lines `<!-- {name} -->`; expected two")
+        raise UserError(f"this page has {len(pieces) - 1} lines `<!-- {name} -->`; expected two")
     return f"<!-- {name} -->\n".join([pieces[0], f"\n{part}\n\n", pieces[2]])
 
 

@@ -120,5 +120,5 @@ def test_a_part_of_a_text_stands_between_its_two_lines():
     text = "head\n<!-- a -->\nold\n<!-- a -->\ntail <!-- b -->\n"
     new = table.with_part(text, "a", "new")
     assert new == "head\n<!-- a -->\n\nnew\n\n<!-- a -->\ntail <!-- b -->\n" == table.with_part(new, "a", "new")
-    with pytest.raises(UserError, match="README.md has 1 lines `<!-- b -->`; expected two"):
+    with pytest.raises(UserError, match="this page has 1 lines `<!-- b -->`; expected two"):
         table.with_part(text, "b", "new")
