@@ -76,7 +76,7 @@ def read(path):
     if saved.get("format") != FORMAT:
         raise UserError(f"{path} is of another version of this suite; its commit stands at the beginning of the log; "
                         "go on with that, or start the run anew")
-    if not all(isinstance(saved.get(key), kind) for key, kind in KEYS.items()):
+    if not all(key in saved and isinstance(saved[key], kind) for key, kind in KEYS.items()):
         raise UserError(f"{path} is damaged or no checkpoint of this suite; {anew}")
     return saved
 

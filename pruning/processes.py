@@ -78,7 +78,8 @@ def side_by_side(comparisons, jobs, threads, stop):
                     running.remove(piece)
                     piece.status = piece.process.exitcode
                     bar.update(piece.status in (0, DIVERGED))
-                failed = [piece for piece in pieces if piece.status not in (None, 0, DIVERGED)]
+                    if piece.status not in (0, DIVERGED):
+                        failed.append(piece)  # the first one decides how this process ends
                 for comparison in set(opened) - {piece.comparison for piece in waiting + running}:
                     opened.pop(comparison).close()
         except KeyboardInterrupt:

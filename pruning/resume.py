@@ -8,16 +8,17 @@ from pruning.settings import RESULTLESS
 
 
 def recall(log):
-    """The checkpoint of the run that wrote this log: its own, or that of the start that it shares. Raises UserError."""
+    """The checkpoint that says how the run of this log was started: its own, else the start or a checkpoint of the arms
+    that it is compared with. Raises UserError."""
     if not os.path.exists(log):
         raise UserError(f"{log}: no such log; give one that a run of this program has written")
-    path = files.checkpoint_path(log)
-    if not os.path.exists(path):
-        header = runlog.read_header(log)
-        first = next((name for name in header.get("compare", []) if name != "scratch"), None)
-        start = files.start_path(log.replace(named(header.get("pruning")).log_word, named(first).log_word))
-        path = start if os.path.exists(start) else path
-    return checkpoint.read(path)
+    own, header = files.checkpoint_path(log), runlog.read_header(log)
+    folder, name = os.path.split(log)
+    arm, compared = str(header.get("pruning")), header.get("compare")
+    logs = [os.path.join(folder, name.replace(named(arm).log_word, named(str(other)).log_word))
+            for other in (compared if isinstance(compared, list) else [])]
+    paths = [own, *map(files.start_path, logs), *map(files.checkpoint_path, logs)]
+    return checkpoint.read(next(filter(os.path.exists, paths), own))
 
 
 def reopen(comparisons, command):

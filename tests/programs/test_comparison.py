@@ -153,17 +153,17 @@ def test_a_seeds_logs_are_closed_with_its_last_run(small, drive, monkeypatch):
 
 
 def test_runs_side_by_side_begin_in_the_order_that_next_of_says(small, drive, monkeypatch):
-    asked, begun, next_of, begin = [], [], processes.next_of, processes.begin
+    asked, next_of = [], processes.next_of
 
     def recording(*given):
         asked.append(next_of(*given))
         return asked[-1]
     monkeypatch.setattr(processes, "next_of", recording)
-    monkeypatch.setattr(processes, "begin", lambda piece, threads, stop: begun.append(piece) or begin(piece, threads,
-                                                                                                      stop))
     assert drive(*DRIVER, *SEEDS, "--jobs", "2")[0] == 0
     # Of every seed the start, three arms and the end.
-    assert asked == begun and len(asked) == 10
+    assert len(asked) == len(set(asked)) == 10 and all(piece.status == 0 for piece in asked)
+    begun = [piece.process.pid for piece in asked]
+    assert begun == sorted(begun)  # forked in this order
 
 
 def test_no_process_waits_long_for_the_last_seeds_shared_epochs():

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 from conftest import ROOT
-from tiny import StopAt, without_times
+from tiny import StopAt, contents, without_times
 
 sys.path.insert(0, os.path.join(ROOT, "reports"))
 import dead_neurons  # noqa: E402
@@ -178,12 +178,14 @@ def test_the_committed_numbers_and_tables_are_what_the_committed_results_give(tm
     pytest.importorskip("scipy")
     monkeypatch.setattr(sys, "argv", ["report.py", str(tmp_path)])
     report.main()
-    made = sorted(os.listdir(str(tmp_path)))
-    generated = os.listdir(os.path.join(findings.ROOT, "reports", "generated"))
-    assert made == sorted(["README.md", *(name for name in generated if name.endswith(".tex"))])
-    for name in made:
-        committed = read(name) if name == "README.md" else read("reports", "generated", name)
-        assert (tmp_path / name).read_text(encoding="utf-8") == committed, f"{name}: make report makes it anew"
+    made = contents(tmp_path)
+    generated = os.path.join(findings.ROOT, "reports", "generated")
+    assert sorted(os.path.relpath(path, str(tmp_path)) for path in made) == sorted([
+        *report.PAGES, *(name for name in os.listdir(generated) if name.endswith(".tex"))])
+    for path, content in made.items():
+        name = os.path.relpath(path, str(tmp_path))
+        with open(os.path.join(findings.ROOT if name in report.PAGES else generated, name), "rb") as committed:
+            assert content == committed.read(), f"{name}: make report makes it anew"
 
 
 def test_the_arms_of_every_committed_experiment_share_their_start():
@@ -213,11 +215,11 @@ def test_the_report_quotes_numbers_and_sources_that_there_are():
     assert 15 <= len(cited) <= 25 and cited <= set(re.findall(r"@\w+{(.*),", read("reports", "references.bib")))
 
 
-def test_readme_says_of_the_precisions_what_the_results_do():
-    readme, numbers = " ".join(read("README.md").split()), read("reports", "generated", "numbers.tex")
+def test_the_docs_say_of_the_precisions_what_the_results_do():
+    page, numbers = " ".join(read("docs", "performance.md").split()), read("reports", "generated", "numbers.tex")
     for key in ("bfloat16/none/test accuracy", "float32/none/test accuracy", "bfloat16 - float32/none, 40 epochs"):
         value = re.search(re.escape(f"val:precision/{key}\\endcsname{{\\ensuremath{{") + "(.*)}}", numbers).group(1)
-        assert value.replace("\\pm", "±") in readme
+        assert value.replace("\\pm", "±") in page
 
 
 def test_neurons_that_no_training_image_activates_are_counted():

@@ -168,15 +168,16 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_its_log(drive, small
     assert int(named.group(1)) in (0, 1, 2) and [line[:2] for line in log.batches] == [(1, 0)] and not log.summary
 
 
-@pytest.mark.parametrize("program, sides, widths, fit", [
-    (driver, (28, 28), [2, 2, 2, 2], True), (driver, (15, 28), [2, 2, 2, 2], False), (driver, (28, 15), [2] * 4, False),
-    (vae, (28, 28), [], True), (vae, (28, 28), [8, 16], True), (vae, (28, 28), [8, 16, 32], False),
-    (vae, (32, 32), [1] * 4, True), (vae, (64, 60), [1] * 3, False), (vae, (60, 64), [1] * 3, False)])
-def test_convolutions_must_be_able_to_halve_the_image(program, sides, widths, fit):
+@pytest.mark.parametrize("evenly, sides, times, fit", [
+    (False, (28, 28), 4, True), (False, (15, 28), 4, False), (False, (28, 15), 4, False), (True, (28, 28), 0, True),
+    (True, (28, 28), 2, True), (True, (28, 28), 3, False), (True, (32, 32), 4, True), (True, (64, 60), 3, False),
+    (True, (60, 64), 3, False)])
+def test_convolutions_must_be_able_to_halve_the_image(evenly, sides, times, fit):
     if fit:
-        return program.check_sides((3, *sides), widths)
-    with pytest.raises(errors.UserError, match=f"{len(widths)} convolutions .* {sides[0]} x {sides[1]} pixels"):
-        program.check_sides((3, *sides), widths)
+        assert models.halved((3, *sides), times, evenly) == (sides[0] // 2 ** times, sides[1] // 2 ** times)
+    else:
+        with pytest.raises(errors.UserError, match=f"{times} convolutions .* {sides[0]} x {sides[1]} pixels"):
+            models.halved((3, *sides), times, evenly)
 
 
 def test_as_many_convolutions_as_fit_train_and_more_are_one_line(drive, small):

@@ -74,7 +74,8 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(program, looks, small, driv
 @pytest.mark.parametrize("flags, look, arm", [
     *((TINY["driver.py"], 150, arm) for arm in ARMS),  # none has ended, contribution is in epoch 4, random at the start
     (TINY["driver.py"], 40, "random"),                 # in the start
-    (EVERY_KIND, 40, "scratch"), (EVERY_KIND, 40, "random"), (EVERY_KIND, 90, "scratch"), (EVERY_KIND, 90, "none")])
+    (EVERY_KIND, 40, "scratch"), (EVERY_KIND, 40, "random"), (EVERY_KIND, 90, "scratch"), (EVERY_KIND, 90, "none"),
+    ([*ALONE["driver.py"], "--compare", "none,scratch"], 40, "scratch")])  # nothing is shared, so there is no start
 def test_the_log_of_any_arm_names_the_run(flags, look, arm, small, drive, stop_at, uninterrupted):
     expected, _ = uninterrupted("driver.py", flags)
     stop_at(look)
@@ -161,14 +162,17 @@ def test_a_terminal_that_closes_during_a_round_loses_nothing(small, drive, monke
 def test_a_run_in_a_folder_that_was_moved_goes_on_there(small, drive, stop_at, uninterrupted):
     expected, _ = uninterrupted("driver.py")
     stop_at(100)
-    assert drive(*TINY["driver.py"], "--log-folder", "elsewhere")[0] == 130
-    os.rename(str(small / "elsewhere"), str(small / "logs"))
+    assert drive(*TINY["driver.py"], "--log-folder", "worstPruning")[0] == 130  # as a part of a log's name
+    log = os.path.join("worstPruning", "MNIST", "training_logworstPruning.txt")
+    status, _, err = drive("--resume", log, "--seed", "1")
+    assert status == 2 and "seed = 1, there 30" in err
+    os.rename(str(small / "worstPruning"), str(small / "logs"))
     stop_at(0)
     assert drive("--resume", os.path.join("logs", "MNIST", "training_logwithPruning.txt"))[0] == 0
     found = remains(small)
     assert found.keys() == expected.keys()
     for name in expected:
-        if not name.endswith(".checkpoint"):  # where the flags say "elsewhere"
+        if not name.endswith(".checkpoint"):  # where the flags say "worstPruning"
             assert found[name] == expected[name]
 
 
@@ -390,6 +394,14 @@ def test_a_missing_file_is_named(refused, interrupted):
     assert "worstPruning.checkpoint: no such file" in refused(log=log_of(interrupted, "random"))
     os.remove(log_of(interrupted, "random"))
     assert "worstPruning.txt: No such file" in refused()
+
+
+@pytest.mark.parametrize("header", [
+    "pruning = []", "pruning = 'random'\n# compare = 5", "compare = [[1]]", "pruning = 3"])
+def test_a_log_without_a_checkpoint_may_say_anything(refused, interrupted, header):
+    with open(log_of(interrupted, "random"), "w") as log:
+        log.write(f"# {header}\n")
+    assert "worstPruning" in refused(log=log_of(interrupted, "random"))
 
 
 def cut(text):

@@ -65,7 +65,7 @@ def test_a_checkpoint_of_another_version_is_refused_with_a_way_out(written, chan
                         refusal(checkpoint.read, path))
 
 
-@pytest.mark.parametrize("name", sorted(set(checkpoint.KEYS) - {"history"}))  # of which None is legal
+@pytest.mark.parametrize("name", checkpoint.KEYS)
 def test_a_checkpoint_that_lacks_a_part_is_refused(written, name):
     path, _ = written
     change(path, **{name: None})
