@@ -17,7 +17,7 @@ demo: .venv/ready
 	$(VENV) plot.py logs/Digits
 
 test: .venv/ready
-	$(VENV) -m pip install --quiet scipy hypothesis pytest-xdist torch-pruning==1.6.0
+	$(VENV) -m pip install --quiet scipy hypothesis pytest-xdist tensorboard torch-pruning==1.6.0
 	$(VENV) -m pytest -n 2 --dist worksteal tests
 
 lint: .venv/ready

@@ -22,14 +22,15 @@ def main():
 
     command = comparison.prepare(CLASSIFIER, __doc__, constants, ranking)
     settings = command.settings
-    dataset = datasets.load(settings, command.device, settings.mean, settings.std)
+    scale = {"mean": settings.mean, "std": settings.std}
+    dataset = datasets.load(settings, command.device, **scale)
     network = {"image_shape": dataset.train.image_shape, "conv_widths": settings.conv_widths,
                "hidden_widths": settings.hidden_widths, "classes": dataset.classes}
 
     def make_optimizer(model):
         return torch.optim.SGD(model.parameters(), lr=settings.learning_rate, momentum=settings.momentum)
 
-    comparison.compare(command, Workload(dataset, network, models.build, make_optimizer, classify))
+    comparison.compare(command, Workload(dataset, scale, network, models.build, make_optimizer, classify))
 
 
 def classify(model, images, labels):

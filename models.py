@@ -1,4 +1,6 @@
 """The networks. `groups()` of each names its neuron groups, in the order of the forward pass."""
+import ast
+
 import torch
 from torch import nn
 
@@ -112,6 +114,15 @@ def halved(image_shape, times, evenly):
         raise UserError(f"conv_widths: {times} convolutions cannot halve an image of {height} x {width} pixels"
                         f"{' evenly' * evenly}; take fewer")
     return height // 2 ** times, width // 2 ** times
+
+
+def load(path):
+    """The network that a run has saved, in evaluation mode, and what it was trained on: {"dataset": ..., "seed": ...,
+    "mean": ..., "std": ...}; pixels in [0, 1] become (pixel - mean) / std."""
+    saved = torch.load(path, map_location="cpu", weights_only=True)
+    model = (VAE if "latent" in saved["network"] else build)(**saved["network"])
+    model.load_state_dict(saved["weights"])
+    return model.eval(), ast.literal_eval(saved["about"])
 
 
 def build(image_shape, conv_widths, hidden_widths, classes):

@@ -26,7 +26,8 @@ def main():
 
     command = comparison.prepare(VAE, __doc__, constants, ranking)
     settings, device = command.settings, command.device
-    dataset = datasets.load(settings, device, mean=0, std=1)
+    scale = {"mean": 0, "std": 1}
+    dataset = datasets.load(settings, device, **scale)
     network = {"image_shape": dataset.train.image_shape, "conv_widths": settings.conv_widths,
                "hidden_widths": settings.hidden_widths, "latent": settings.latent}
     pictures = VaePictures(settings, next(dataset.test.batches(COUNT))[0])
@@ -40,7 +41,7 @@ def main():
         return negative_elbo(model, images, settings.kld_weight)
 
     comparison.compare(command, Workload(
-        dataset, network, models.VAE, make_optimizer, objective, quality=lambda model: quality(model, dataset.test),
+        dataset, scale, network, models.VAE, make_optimizer, objective, lambda model: quality(model, dataset.test),
         show=pictures.show, conclude=pictures.draw_strip))
 
 

@@ -53,14 +53,14 @@ def prepare(program, shape, count, *flags):
         program.main()
     command, workload = compare.call_args[0]
     arm = command.arms["contribution"]
-    state = comparison.Comparison(command.settings.seed, command, workload, None).fresh(arm)
+    state = comparison.Comparison(command.settings.seed, command, workload, None, None).fresh(arm)
     return Prepared(command.settings, state, workload, arm)
 
 
 def epoch(prepared):
     """A function that trains an epoch as the programs do."""
     settings, state, workload, _ = prepared
-    outputs, bar = Outputs(logs=[], checkpoint=None, about={}), tqdm(disable=True)
+    outputs, bar = Outputs(logs=[], checkpoint=None, about={}, terminal=None), tqdm(disable=True)
     return lambda: training.train_epoch(state, workload, settings, outputs, bar, Stop())
 
 

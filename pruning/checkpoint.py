@@ -22,9 +22,9 @@ TENSORS = {"history": (torch.Tensor, type(None)), "random": dict, "seen": dict}
 KEYS = {"flags": dict, "settings": dict, "provenance": dict, "extents": dict, "widths": list, **NUMBERS,
         "weights": dict, "optimizer": dict, **TENSORS}
 
-# What a stretch of training writes. logs: open files, each of which gets every line; checkpoint: the path of its
-# checkpoint; about: what that says of the run, {"flags": ..., "settings": ..., "provenance": ...}.
-Outputs = namedtuple("Outputs", "logs checkpoint about")
+# What a stretch of training writes to. logs: open files, each of which gets every line; checkpoint: a path; about: what
+# the checkpoint says of the run, {"flags": ..., "settings": ..., "provenance": ...}; terminal: a Terminal.
+Outputs = namedtuple("Outputs", "logs checkpoint about terminal")
 
 
 def write(state, outputs):
@@ -42,13 +42,15 @@ def write(state, outputs):
           **{name: getattr(state, name) for name in TENSORS}}, outputs.checkpoint)
 
 
-def save_network(path, network, model):
+def save_network(path, network, model, about):
     """Save sizes and weights of a network for torch.load(path, weights_only=True). Raises UserError.
 
-    network: the keyword arguments that the model was made with, before neurons were removed.
+    network: the keyword arguments that the model was made with, before neurons were removed. about: what else a file
+    says, literals; as text, since torch 1.13 reads no float with weights_only=True.
     """
     weights = {name: weight.cpu() for name, weight in model.state_dict().items()}  # to load on a machine without a GPU
-    save({"network": {**network, "hidden_widths": widths_of(model)}, "weights": weights}, path)
+    network = {**network, "hidden_widths": widths_of(model)}
+    save({"network": network, "weights": weights, "about": repr(about)}, path)
 
 
 def save(content, path):

@@ -12,8 +12,8 @@ from pruning.errors import UserError
 from pruning.settings import OTHER_SPELLINGS, SETTINGS, check_value, read_constants
 
 # What this command line asks for besides values. flags: those of this one and of the run that goes on; resume: the log
-# of that run, or None; earlier: its checkpoint; dry_run: whether to try only.
-Request = namedtuple("Request", "flags resume earlier dry_run")
+# of that run, or None; earlier: its checkpoint; dry_run: whether to try only; quiet, verbose, tensorboard: flags.
+Request = namedtuple("Request", "flags resume earlier dry_run quiet verbose tensorboard")
 
 
 class Parser(argparse.ArgumentParser):
@@ -52,7 +52,8 @@ def read_command(arguments, description, program, constants, default_pruning, ar
         if argument.endswith("=--"):  # argparse makes an empty list of it
             raise UserError(f"{argument}: -- is no value")
     flags = vars(make_parser(values, program, description, default_pruning, arms).parse_args(arguments))
-    resume, dry_run = flags.pop("resume", None), flags.pop("dry_run", False)
+    asked = {name: flags.pop(name, False) for name in ("dry_run", "quiet", "verbose", "tensorboard")}
+    resume = flags.pop("resume", None)
     earlier = {"flags": {}}
     if resume is not None:
         if not os.path.basename(resume).startswith(program.log):
@@ -76,7 +77,7 @@ def read_command(arguments, description, program, constants, default_pruning, ar
         values["pruning"] = ", ".join(values["compare"])
     if resume:
         values["log_folder"] = os.path.normpath(os.path.join(os.path.dirname(resume), os.pardir))
-    return values, Request(flags, resume, earlier, dry_run)
+    return values, Request(flags, resume, earlier, **asked)
 
 
 def check_together(values, prefix):
@@ -113,8 +114,14 @@ def make_parser(values, program, description, default_pruning, arms):
     begin = parser.add_mutually_exclusive_group()
     begin.add_argument("--resume", metavar="LOG", help="go on with the run that wrote this log from its last "
                        "checkpoint; a larger --total-epochs extends it, even if it has ended")
-    begin.add_argument("--dry-run", action="store_true", default=argparse.SUPPRESS,
+    yes = {"action": "store_true", "default": argparse.SUPPRESS}
+    begin.add_argument("--dry-run", **yes,
                        help="try everything for a moment, say what the run will take, leave nothing")
+    more_or_less = parser.add_mutually_exclusive_group()
+    more_or_less.add_argument("--quiet", **yes, help="print the last table and what goes wrong, nothing else")
+    more_or_less.add_argument("--verbose", **yes, help="print the log's whole header and the network as well")
+    parser.add_argument("--tensorboard", **yes, help="write the measures of epochs and rounds for TensorBoard too "
+                        "(needs the package tensorboard)")
     kinds = {int: (int, "N"), float: (float, "X"), str: (str, "TEXT"), list: (widths, "N-N"),
              bool: (lambda text: {"true": True, "false": False}.get(text.lower(), text), "BOOL")}
     for name, setting in {**SETTINGS, **program.table}.items():

@@ -14,6 +14,8 @@ from pruning.errors import UserError, ended_well
 from pruning.provenance import read_provenance
 from pruning.schedule import final_widths
 from pruning.settings import check_unchanged, frozen
+from pruning.tensorboard import Boards
+from pruning.terminal import Terminal
 
 # What one command asks for, checked and complete. program: settings.CLASSIFIER or VAE; settings: its frozen values;
 # request: a command_line.Request; arms: {name: Arm} of all that can be trained; provenance: of the logs.
@@ -53,19 +55,22 @@ def compare(command, workload):
         raise UserError(f"ranking_images = {settings.ranking_images}; there are {len(workload.dataset.train)} training "
                         "images")
     stop = signals.Stop()
-    comparisons = [Comparison(seed, command, workload, stop)
+    terminal = Terminal(settings, request)
+    comparisons = [Comparison(seed, command, workload, stop, terminal)
                    for seed in range(settings.seed, settings.seed + settings.seeds)]
-    model = comparisons[0].fresh(comparisons[0].arms[0]).model
-    print(runlog.format_header({**settings._asdict(), **command.provenance}), model, sep="")
+    first = comparisons[0]
+    terminal.start(command, workload.dataset, first.arms, first.initial_widths(first.arms[0]),
+                   first.fresh(first.arms[0]).model)
     if request.dry_run:
         return dry_run.rehearse(command, comparisons, workload)
     with stop:
         if request.resume:
             resume.reopen(comparisons, command)
         if settings.jobs > 1:
-            well = processes.side_by_side(comparisons, settings.jobs, command.provenance["threads"], stop)
+            well = processes.side_by_side(comparisons, settings.jobs, command.provenance["threads"], stop, terminal)
         else:
             well = [comparison.train() for comparison in comparisons]
+    terminal.end({arm: [comparison.paths[arm] for comparison in comparisons] for arm in first.arms})
     if not all(well):
         sys.exit(2)
 
@@ -77,8 +82,9 @@ class Comparison:
     each of these arms, and leave one checkpoint, from which the arms branch.
     """
 
-    def __init__(self, seed, command, workload, stop):
-        self.seed, self.settings, self.workload, self.stop = seed, command.settings, workload, stop
+    def __init__(self, seed, command, workload, stop, terminal):
+        self.seed, self.settings, self.workload = seed, command.settings, workload
+        self.stop, self.terminal = stop, terminal
         self.about = {"flags": command.request.flags, "settings": self.settings._asdict(),
                       "provenance": command.provenance}
         self.device, number = command.device, seed if self.settings.seeds > 1 else None
@@ -108,18 +114,19 @@ class Comparison:
         arms, last_epoch = self.unbranched(), self.settings.initial_iterations
         outputs = self.outputs(arms, self.start)
         state = self.state(arms[0], outputs)
-        training.train(state, self.workload, self.settings, arms[0], last_epoch, outputs, self.stop)
+        start = arms[0]._replace(name="shared start", criterion=None)
+        training.train(state, self.workload, self.settings, start, last_epoch, outputs, self.stop)
 
     def train_arm(self, arm):
         """Train an arm to its end: save its network, show it, measure it. The summary says that all is done."""
         outputs, log = self.outputs([arm], files.checkpoint_path(self.paths[arm])), self.logs[arm]
         state = self.state(arm, outputs)
         training.train(state, self.workload, self.settings, arm, self.settings.total_epochs, outputs, self.stop)
-        checkpoint.save_network(files.network_path(log.name), self.workload.network, state.model)
-        self.workload.show(state, arm, "end", log.name)
-        summary = training.finish(state, self.workload, log)
-        words = training.name_of(state, self.settings, arm)
-        print(f"{words}: {runlog.format_summary(summary)}written to {log.name}", flush=True)
+        about = {"dataset": self.settings.dataset, "seed": self.seed, **self.workload.scale}
+        checkpoint.save_network(files.network_path(log.name), self.workload.network, state.model, about)
+        with Boards(self.terminal.tensorboard, [log], state.epoch) as boards:
+            boards.add_picture(state.epoch, self.workload.show(state, arm, "end", log.name))
+        training.finish(state, self.workload, log)
 
     def conclude(self):
         """Show all finished arms together. They no longer need their start."""
@@ -182,4 +189,4 @@ class Comparison:
         files.write([self.logs[arm]], runlog.format_header(header))
 
     def outputs(self, arms, path):
-        return checkpoint.Outputs([self.logs[arm] for arm in arms], path, self.about)
+        return checkpoint.Outputs([self.logs[arm] for arm in arms], path, self.about, self.terminal)

@@ -11,7 +11,7 @@ import torch
 from pruning import checkpoint, files, processes, runlog, training
 from pruning.errors import UserError
 from pruning.measures import evaluate
-from pruning.schedule import final_widths, rounds
+from pruning.schedule import rounds
 
 
 def rehearse(command, comparisons, workload):
@@ -25,7 +25,6 @@ def rehearse(command, comparisons, workload):
     pruned = [arm for arm in first.arms if arm.criterion]
     schedule = rounds(settings) if pruned else range(0)
     state, dataset = first.fresh(first.arms[0]), workload.dataset
-    initial = first.initial_widths(first.arms[0])
     shared = settings.initial_iterations * max(0, len(first.sharing) - 1)  # epochs of a seed that are trained once only
     epochs = len(comparisons) * (len(first.arms) * settings.total_epochs - shared)
     batches = math.ceil(len(dataset.train) / settings.batch_size)
@@ -39,9 +38,9 @@ def rehearse(command, comparisons, workload):
         torch.set_num_threads(command.provenance["threads"])  # of each run; nothing is forked from here on
         measures, batch_time = training.try_batches(state, workload, settings)
         test_time, _ = timed(evaluate, state.model, dataset.test, workload.objective, "test ")
-        outputs = checkpoint.Outputs([log], files.checkpoint_path(log.name), first.about)
+        outputs = checkpoint.Outputs([log], files.checkpoint_path(log.name), first.about, first.terminal)
         checkpoint_time, _ = timed(checkpoint.write, state, outputs)
-        checkpoint.save_network(files.network_path(log.name), {}, state.model)
+        checkpoint.save_network(files.network_path(log.name), {}, state.model, {})
         size = sum(os.path.getsize(entry.path) for entry in os.scandir(temporary))
         round_times = [timed(training.prune, state, workload, settings, arm, [log])[0] for arm in pruned if schedule]
     line = runlog.format_batch(settings.total_epochs, batches, measures)
@@ -55,25 +54,15 @@ def rehearse(command, comparisons, workload):
     if needed + size > free:  # a checkpoint is written beside the one that it replaces, and the start beside the arms'
         raise UserError(f"{settings.log_folder}: the run needs about {megabytes(needed)}, the disk has "
                         f"{megabytes(free)}; free some or give another log_folder")
-    widths = [initial, final_widths(settings) if schedule or "scratch" in settings.compare else initial]
     at_once = min(settings.jobs, processes.THREADS, len(paths))
     together = settings.initial_iterations * epoch_time * bool(first.sharing)  # of a seed
     alone = (seconds - len(comparisons) * together) / len(paths)
     elapsed = math.ceil(len(comparisons) / at_once) * together + math.ceil(len(paths) / at_once) * alone
-    of_seeds = f", with {len(comparisons)} seeds each" if len(comparisons) > 1 else ""
     side_by_side = f", {at_once} runs at a time" if at_once > 1 else ""
-    print(f"""dry run: all that the run needs is there; nothing was kept
-data: {settings.dataset}, {len(dataset.train)} training and {len(dataset.test)} test images
-arms: {', '.join(arm.name for arm in first.arms)}{of_seeds}; {epochs} epochs in all, {len(schedule)} rounds per arm
-rounds after epochs: {listed(schedule)}
-widths: {' => '.join(runlog.format_value('widths', sizes) for sizes in widths)}
-time: about {duration(elapsed)} ({epoch_time:.2g} s per epoch, {round_time:.2g} s per round{side_by_side})
-disk: about {megabytes(needed)} in {settings.log_folder}, {megabytes(free)} free""")
-
-
-def listed(numbers):
-    """A range as text; the middle of a long one is left out."""
-    return ", ".join(map(str, numbers if len(numbers) < 12 else [*numbers[:3], "...", numbers[-1]])) or "none"
+    print(f"""work     {epochs} epochs in all, {len(schedule)} rounds per arm
+time     about {duration(elapsed)} ({epoch_time:.2g} s per epoch, {round_time:.2g} s per round{side_by_side})
+disk     about {megabytes(needed)} in {settings.log_folder}, {megabytes(free)} free
+This was a dry run: all that the run needs is there; nothing was kept.""")
 
 
 def timed(function, *arguments):

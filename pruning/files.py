@@ -5,6 +5,8 @@ import glob
 import os
 import zlib
 
+from tqdm import tqdm
+
 from pruning import arms
 from pruning.errors import UserError, reason
 
@@ -195,7 +197,8 @@ def keep_earlier(path):
     for name in belongings(path):
         os.rename(name, f"{stem}.{number}{name[len(stem):]}")
         if name == path:
-            print(f"an earlier {path} is kept as {stem}.{number}{extension}")
+            earlier, kept = os.path.basename(path), os.path.basename(f"{stem}.{number}{extension}")
+            tqdm.write(f"an earlier {earlier} is kept as {kept}")  # leaves a bar whole
 
 
 def belongings(path):

@@ -35,7 +35,7 @@ class Piece:
 
     def __init__(self, name, comparison, work, after):
         self.name, self.comparison, self.work, self.after = name, comparison, work, after
-        self.process, self.status, self.was_asked = None, None, False
+        self.process, self.lines, self.status, self.was_asked = None, None, None, False
 
 
 def pieces_of(comparison):
@@ -46,16 +46,17 @@ def pieces_of(comparison):
     return [*start, *arms, Piece(comparison.name("the end"), comparison, comparison.conclude, arms)]
 
 
-def side_by_side(comparisons, jobs, threads, stop):
+def side_by_side(comparisons, jobs, threads, stop, terminal):
     """Do the work of all comparisons, so many pieces at once with so many threads each; returns for each piece whether
     it ended well.
 
-    stop: a signals.Stop; the processes are told of it. A piece that diverges is named, and the others go on, except
-    those after it. A process that fails says why in one line, and this one ends when the others have stopped.
+    stop: a signals.Stop; the processes are told of it. terminal: a Terminal, which prints the processes' lines. A piece
+    that diverges is named, and the others go on, except those after it. A process that fails says why in one line, and
+    this one ends when the others have stopped.
     """
     pieces = [piece for comparison in comparisons for piece in pieces_of(comparison)]
     waiting, running, failed, opened, forks = list(pieces), [], [], {}, multiprocessing.get_context("fork")
-    with tqdm(total=len(pieces), unit="run", disable=None, leave=False) as bar:
+    with tqdm(total=len(pieces), unit="run", disable=terminal.quiet or None, leave=False) as bar:
         try:
             while running or (waiting and not failed and not stop.asked):
                 for piece in [piece for piece in waiting if DIVERGED in (one.status for one in piece.after)]:
@@ -70,11 +71,18 @@ def side_by_side(comparisons, jobs, threads, stop):
                     running.append(piece)
                     if piece.comparison not in opened:
                         opened[piece.comparison] = piece.comparison.open()
-                    piece.process = forks.Process(target=work_alone, args=(piece, threads, stop))
+                    piece.lines, theirs = forks.Pipe(duplex=False)
+                    piece.process = forks.Process(target=work_alone, args=(piece, threads, stop, terminal, theirs))
                     piece.process.start()
+                    theirs.close()
                     continue
-                connection.wait([piece.process.sentinel for piece in running], LOOK)
-                for piece in [piece for piece in running if not piece.process.is_alive()]:
+                connection.wait([end for piece in running for end in (piece.process.sentinel, piece.lines)], LOOK)
+                ended = [piece for piece in running if not piece.process.is_alive()]
+                for piece in running:
+                    with contextlib.suppress(EOFError):  # it has ended
+                        while piece.lines.poll():
+                            terminal.write(piece.lines.recv())
+                for piece in ended:
                     running.remove(piece)
                     piece.status = piece.process.exitcode
                     bar.update(piece.status in (0, DIVERGED))
@@ -106,13 +114,14 @@ def next_of(ready, waiting, jobs):
     return awaited[0] if awaited and len(ready) <= 2 * jobs else ready[0]
 
 
-def work_alone(piece, threads, stop):
-    """Do a piece in a process of its own, which ends with its status."""
+def work_alone(piece, threads, stop, terminal, lines):
+    """Do a piece in a process of its own, which sends its lines and ends with its status."""
     def work():
         if not ended_well(piece.name, piece.work):
             sys.exit(DIVERGED)
 
     torch.set_num_threads(threads)
+    terminal.write = lines.send
     tqdm.set_lock(threading.RLock())  # of its own: a killed process may hold a shared lock for ever
     stop.follow_parent()
     report_errors(work)

@@ -76,7 +76,7 @@ def cut(comparison):
     sources = {}
     for arm in comparison.arms:
         if arm in comparison.finished:
-            print(f"{comparison.paths[arm]}: finished")
+            comparison.terminal.say(f"{comparison.paths[arm]}: finished")
         else:
             sources.setdefault(comparison.source(arm), []).append(arm)
     for arm in sources.pop(None, []):
@@ -91,4 +91,4 @@ def cut(comparison):
             name: value for name, value in now.items() if value != then.get(name) and name not in RESULTLESS}))
         state = checkpoint.restore(comparison.fresh(arms[0]), saved)
         checkpoint.write(state, outputs)
-        print(f"{', '.join(log.name for log in outputs.logs)}: goes on after epoch {state.epoch}")
+        comparison.terminal.say(f"{', '.join(log.name for log in outputs.logs)}: goes on after epoch {state.epoch}")

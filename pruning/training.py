@@ -9,18 +9,17 @@ from collections import namedtuple
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from pruning import checkpoint, files, runlog
 from pruning.cuda_graph import Recording
 from pruning.device import autocast, random_states, set_random_states
 from pruning.errors import Diverged, Interrupted
-from pruning.groups import widths_of
 from pruning.measures import describe, evaluate
 from pruning.passes import Passes
 from pruning.removal import compensate, remove
 from pruning.schedule import rounds
 from pruning.selection import Options, survivors
+from pruning.tensorboard import Boards
 
 LOG_EVERY = 10  # batches between two lines of the log
 
@@ -28,16 +27,17 @@ LOG_EVERY = 10  # batches between two lines of the log
 BATCHES, RANDOM_RANKING, NOISE, RANKING_IMAGES = range(4)
 
 
-class Workload(namedtuple("Workload", "dataset network build make_optimizer objective quality show conclude", defaults=(
-        lambda model: {}, lambda state, arm, moment, path: None, lambda states, path: None))):
+class Workload(namedtuple("Workload", "dataset scale network build make_optimizer objective quality show conclude",
+                          defaults=(lambda model: {}, lambda *shown: None, lambda states, path: None))):
     """What is trained, on what, and how it is measured.
 
-    dataset: a datasets.Dataset.
+    dataset: a datasets.Dataset; scale: {"mean": ..., "std": ...}, with which its pixels are normalised.
     network, build: build(**network) makes the model; network has a list "hidden_widths".
     make_optimizer: model -> the optimizer of its parameters.
     objective: (model, images, labels) -> (the loss to minimise, {measure: mean over the batch}).
     quality: model -> further measures for rounds and summary.
-    show: (state, arm, moment, path of the log), called "before" and "after" a round and at the "end".
+    show: (state, arm, moment, path of the log) -> the path of a picture or None; called "before" and "after" a round
+        and at the "end".
     conclude: (pairs of arm and finished state, path of the first one's log), called at the end of all arms.
     """
 
@@ -76,21 +76,26 @@ def train(state, workload, settings, arm, last_epoch, outputs, stop):
     """
     batches, words = math.ceil(len(workload.dataset.train) / settings.batch_size), name_of(state, settings, arm)
     log = outputs.logs[0].name
-    with tqdm(total=(last_epoch - state.epoch) * batches, initial=state.batches, unit="batch", leave=False,
-              disable=None if settings.jobs == 1 else True) as bar:
+    boards = Boards(outputs.terminal.tensorboard, outputs.logs, state.epoch)
+    with boards, outputs.terminal.bar(total=(last_epoch - state.epoch) * batches, initial=state.batches) as bar:
         while state.epoch < last_epoch:
             if stop.asked:
                 interrupt(state, outputs)
             if is_before_round(state, settings, arm):
-                workload.show(state, arm, "before", log)
+                pictures = [workload.show(state, arm, "before", log)]
                 if arm.criterion:
-                    line = prune(state, workload, settings, arm, outputs.logs)
-                    workload.show(state, arm, "after", log)
+                    before, after = prune(state, workload, settings, arm, outputs.logs)
+                    pictures.append(workload.show(state, arm, "after", log))
                     checkpoint.write(state, outputs)
-                    tqdm.write(f"{words}: {line}", end="")  # print last: a closed terminal raises
-            widths = runlog.format_value("widths", widths_of(state.model))
-            bar.set_description(f"{words} {state.epoch + 1}/{settings.total_epochs} {widths}")
-            train_epoch(state, workload, settings, outputs, bar, stop)
+                    boards.add(state.epoch, before, "before a round")
+                    boards.add(state.epoch, after, "after a round")
+                    outputs.terminal.after_round(words, state.rounds, before, after)  # last: a closed terminal raises
+                for picture in pictures:
+                    boards.add_picture(state.epoch, picture)
+            bar.set_description_str(f"{words} {state.epoch + 1}/{settings.total_epochs}")
+            results = train_epoch(state, workload, settings, outputs, bar, stop)
+            outputs.terminal.after_epoch(words, state.epoch, results)
+            boards.add(state.epoch, results)
             if state.epoch % settings.checkpoint_every == 0 or state.epoch == last_epoch:
                 checkpoint.write(state, outputs)
 
@@ -108,14 +113,14 @@ def name_of(state, settings, arm):
 
 
 def finish(state, workload, log):
-    """Log the summary of a finished run and return it; its `time` is the sum of all epochs' and rounds' times."""
+    """Log the summary of a finished run; its `time` is the sum of all epochs' and rounds' times."""
     summary = {"epochs": state.epoch, "rounds": state.rounds, **describe(state, workload), "time": state.seconds}
     files.write([log], runlog.format_summary(summary))
-    return summary
 
 
 def train_epoch(state, workload, settings, outputs, bar, stop):
-    """The rest of a pass over the training set in the order of (seed, epoch), then the measures on the test set."""
+    """The rest of a pass over the training set in the order of (seed, epoch), then the measures on the test set;
+    returns all measures of the epoch."""
     epoch, split = state.epoch + 1, workload.dataset.train
     device = split.labels.device
     order = torch.randperm(len(split), generator=generator(state.seed, epoch, BATCHES)).to(device)
@@ -138,7 +143,8 @@ def train_epoch(state, workload, settings, outputs, bar, stop):
             history = torch.zeros(math.ceil(len(split) / settings.batch_size), len(measures), device=device)
         history[batch] = measures
         if batch % LOG_EVERY == 0 and not bar.disable:
-            bar.set_postfix({name: f"{value:.4g}" for name, value in zip(names, measures.tolist())}, refresh=False)
+            bar.set_postfix_str(", ".join(f"{name} {value:.3g}" for name, value in zip(names, measures.tolist())),
+                                refresh=False)
         bar.update()
 
     history = history.cpu()
@@ -154,6 +160,7 @@ def train_epoch(state, workload, settings, outputs, bar, stop):
     state.epoch, state.seconds = epoch, state.seconds + seconds
     state.pause()
     files.write(outputs.logs, runlog.format_epoch(epoch, {**results, "time": seconds}))
+    return results
 
 
 def step(state, workload, settings, index):
@@ -215,7 +222,8 @@ def not_finite(epoch, batch, settings):
 
 
 def prune(state, workload, settings, arm, logs):
-    """One round: rank all groups on the frozen network over the training set, then remove; returns its line."""
+    """One round: rank all groups on the frozen network over the training set, then remove; returns what describes the
+    network before and after."""
     state.recording = Recording()  # the old one holds the weights of before the round
     before = describe(state, workload)
     started = time.perf_counter()
@@ -229,9 +237,9 @@ def prune(state, workload, settings, arm, logs):
     remove(passes.groups, keeps, state.optimizer)
     seconds = time.perf_counter() - started  # of ranking and removal alone
     state.rounds, state.seconds = state.rounds + 1, state.seconds + seconds
-    line = runlog.format_round(state.rounds, state.epoch, before, describe(state, workload), seconds)
-    files.write(logs, line)
-    return line
+    after = describe(state, workload)
+    files.write(logs, runlog.format_round(state.rounds, state.epoch, before, after, seconds))
+    return before, after
 
 
 def ranking_batches(state, workload, settings):

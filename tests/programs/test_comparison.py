@@ -111,7 +111,7 @@ def test_a_run_that_diverges_is_named_and_the_others_go_on(small, monkeypatch, c
     def diverging(state, workload, settings, outputs, bar, stop):
         if state.epoch == 4 and "worstPruning-seed30" in outputs.logs[0].name:
             raise training.not_finite(state.epoch, 7, settings)
-        train_epoch(state, workload, settings, outputs, bar, stop)
+        return train_epoch(state, workload, settings, outputs, bar, stop)
     monkeypatch.setattr(training, "train_epoch", diverging)
     monkeypatch.chdir(small)
     monkeypatch.setattr(sys, "argv", ["driver.py", *DRIVER, *SEEDS, "--jobs", count, "--log-folder", "logs",

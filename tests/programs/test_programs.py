@@ -13,7 +13,7 @@ from tiny import ALONE, ARMS, PROGRAMS, TINY, log_of, one_line, without_times
 import driver
 import models
 import vae
-from pruning import datasets, errors, files, runlog, settings, training
+from pruning import datasets, errors, files, runlog, settings, terminal, training
 from pruning.groups import count_parameters, widths_of
 from pruning.measures import evaluate
 
@@ -59,8 +59,10 @@ def compared(request, tmp_path_factory):
 
 def test_a_comparison_ends_well_draws_no_bar_into_a_file_and_keeps_earlier_files(compared):
     for status, out, err in compared.said:
-        assert (status, err) == (0, "") and not re.search(r"\d+%\|", out)
-        assert [line.split(": ")[0] for line in out.splitlines() if "Summary" in line] == ARMS
+        assert (status, err) == (0, "") and "|" not in out and max(map(len, out.splitlines())) <= terminal.COLUMNS
+        heads = next(number for number, line in enumerate(out.splitlines()) if line.startswith("arm  "))
+        assert [line.split()[0] for line in out.splitlines()[heads + 1:heads + 4]] == ARMS
+        assert len(re.findall(r"^(?:contribution|random): round [12] of 2, ", out, re.MULTILINE)) == 4
     wanted = [name for arm in ARMS for number in ("", ".1") for name in files_of(compared.program, arm, number)]
     strips = [f"vae_logwithoutPruning{number}_strip.png" for number in ("", ".1")] * (compared.program == "vae.py")
     assert files_in(compared.folder, "Digits") == sorted(wanted + strips)  # no start is left

@@ -27,7 +27,7 @@ def written(tmp_path):
     with open(str(tmp_path / "training_logwithPruning.txt"), "w") as log:
         log.write("# seed = 30\n")
         log.flush()
-        checkpoint.write(state, checkpoint.Outputs([log], path, ABOUT))
+        checkpoint.write(state, checkpoint.Outputs([log], path, ABOUT, None))
     return path, state
 
 

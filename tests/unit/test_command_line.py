@@ -50,7 +50,7 @@ def test_what_no_flag_names_comes_from_constants(program):
         name: known[program.prefix + name if name in SCHEDULE else name] for name in SETTINGS}
     assert {name: values[name] for name in program.table} == CONSTANTS[program.prefix + "CIFAR100"]
     assert (values["dataset"], values["pruning"], values["compare"]) == ("CIFAR100", "contribution", [])
-    assert request == command_line.Request({"dataset": "CIFAR100"}, None, {"flags": {}}, False)
+    assert request == command_line.Request({"dataset": "CIFAR100"}, None, {"flags": {}}, False, False, False, False)
 
 
 def test_the_historic_spelling_is_a_flag_and_the_home_folder_a_folder(monkeypatch):
@@ -179,7 +179,8 @@ def test_a_run_goes_on_with_its_flags_in_the_folder_of_its_log():
     earlier = {"flags": {"dataset": "MNIST", "seed": 5, "compare": ["none", "random"]}, "settings": {}}
     log = os.path.join("a", "MNIST", "training_logwithoutPruning.txt")
     values, request = read("--resume", log, "--total-epochs", "200", recall={log: earlier}.get)
-    assert request == command_line.Request({**earlier["flags"], "total_epochs": 200}, log, earlier, False)
+    flags = {**earlier["flags"], "total_epochs": 200}
+    assert request == command_line.Request(flags, log, earlier, False, False, False, False)
     assert (values["seed"], values["total_epochs"], values["compare"]) == (5, 200, ["none", "random"])
     assert values["log_folder"] == "a"
 

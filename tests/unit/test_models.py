@@ -123,9 +123,10 @@ def pruned_network(make, sizes):
 
 
 @each_network
-def test_a_saved_network_loads_in_three_lines(make, sizes, tmp_path):
+def test_a_saved_network_loads_in_three_lines_and_by_one_function(make, sizes, tmp_path):
     path, model = str(tmp_path / "network.pt"), pruned_network(make, sizes)
-    checkpoint.save_network(path, sizes, model)
+    about = {"dataset": "MNIST", "seed": 30, "mean": 0.5, "std": 0.25}
+    checkpoint.save_network(path, sizes, model, about)
     images = torch.randn(5, *sizes["image_shape"])
 
     saved = torch.load(path, weights_only=True)
@@ -133,6 +134,9 @@ def test_a_saved_network_loads_in_three_lines(make, sizes, tmp_path):
     loaded.load_state_dict(saved["weights"])
 
     torch.testing.assert_close(loaded(images), model(images), rtol=0, atol=0)  # a VAE has three outputs
+    again, known = models.load(path)
+    torch.testing.assert_close(again(images), model(images), rtol=0, atol=0)
+    assert known == about and not again.training
     assert [file.name for file in tmp_path.iterdir()] == ["network.pt"]
 
 
@@ -150,5 +154,5 @@ def test_a_full_disk_is_a_user_error_and_keeps_the_old_network(tmp_path):
     path = tmp_path / "network.pt"
     path.write_text("old")
     (tmp_path / "network.pt.part").symlink_to("/dev/full")
-    message = refusal(checkpoint.save_network, str(path), sizes, pruned_network(models.build, sizes))
+    message = refusal(checkpoint.save_network, str(path), sizes, pruned_network(models.build, sizes), {})
     assert "network.pt" in message and path.read_text() == "old"

@@ -17,6 +17,7 @@ def bare(path, **header):
     ("logs/MNIST/training_logworstPruning.txt", {}, "random", "randomised pruning", "MNIST"),
     ("FashionMNIST/training_logworstPruning.txt", {"pruning": "apoz"}, "apoz", "APoZ", "Fashion-MNIST"),
     ("here/my.txt", {"dataset": "CIFAR10"}, "my.txt", "my.txt", "CIFAR-10"),
+    ("here/my.txt", {}, "my.txt", "my.txt", "data set not recorded"),
     ("here/my.txt", {"dataset": ["x"], "pruning": 7}, "7", "7", "['x']")])
 def test_the_arm_and_the_data_set_are_those_of_the_header_or_else_of_the_path(path, header, name, words, dataset):
     found = bare(path, **header)
@@ -43,8 +44,8 @@ def test_what_came_of_a_run():
     assert run("scratch", initial_widths=[40, 24]).percent_removed() == pytest.approx(20)
     vae = Run(vae_log())
     assert (vae.at_the_end(), vae.lost_in_a_round()) == (260.0, 6.0)  # a loss that is added is positive
-    assert (found.called("test accuracy"), run(holdout=5).called("test accuracy")) == (
-        "test accuracy", "held-out accuracy")
+    assert [found.called("test accuracy"), run(holdout=5).called("test accuracy"), found.called("training loss")] == [
+        "test accuracy", "held-out accuracy", "training loss (whole set)"]
 
 
 @pytest.mark.parametrize("after, wanted", [

@@ -3,16 +3,17 @@ import warnings
 
 import pytest
 from matplotlib import pyplot
+from matplotlib.collections import LineCollection
 from plot_logs import run
 
 from pruning.arms import ARMS
 from pruning.errors import UserError
 from pruning.plots import style
 from pruning.plots.statistics import estimate
-from pruning.plots.summaries import KINDS
+from pruning.plots.summaries import KINDS, SHIFT
 
 LOST = {"none": 0.0, "contribution": 1.0, "random": 2.0}  # what an arm loses
-BAND = " mean of 3 seeds,\n with its 95 % t-interval"
+BARS = "mean of 3 seeds, 95 % t-interval"
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +42,8 @@ def drawn(kind, runs):
     KINDS[kind](runs)
     figure = pyplot.gcf()
     figure.canvas.draw()
-    return figure.axes, [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+    words = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+    return figure.axes, [text.replace("\n", "").replace("\xa0", " ").strip() for text in words]
 
 
 def points(line):
@@ -66,12 +68,25 @@ def test_axes_say_whether_the_test_set_or_held_out_images_were_tested_on(kind):
 def test_every_arm_has_a_line_through_its_accuracies_at_the_parts_removed():
     (axes,), words = drawn("removed", [*runs(*LOST), *runs("contribution", increment=4)])
     lines = {line.get_color(): points(line) for line in reversed(axes.lines)}  # an arm's own before its bar's ends
+    near = SHIFT * len(LOST)  # arms lie side by side
     assert [lines[ARMS[arm].colour] for arm in ("none", "random", "contribution")] == [
-        [(0, 95.0)], [(pytest.approx(20), 93.0)], [(pytest.approx(10), 92.0), (pytest.approx(20), 94.0)]]
-    assert words == [*(ARMS[arm].words for arm in LOST), BAND]
-    band = [height for path in axes.collections[1].get_paths() for part, height in path.vertices if part > 15]
-    assert (min(band), max(band)) == (pytest.approx(94 - HALF), pytest.approx(94 + HALF))
+        [(0, 95.0)], [(pytest.approx(20), 93.0)],
+        [(pytest.approx(10, abs=near), 92.0), (pytest.approx(20, abs=near), 94.0)]]
+    assert words == [*(ARMS[arm].words for arm in LOST), BARS]
+    assert [height for _, height in axes.collections[1].get_segments()[1]] == pytest.approx([94 - HALF, 94 + HALF])
+    low, high = axes.get_ylim()
+    assert all(low < height < high for bars in axes.collections for bar in bars.get_segments() for _, height in bar)
     assert axes.get_ylabel() == "test accuracy (%) at the end"
+    assert pyplot.gcf().legends[0].findobj(LineCollection)  # bars, as in the axes
+
+
+def test_arms_that_all_remove_one_part_are_rows_that_say_it():
+    axes, words = drawn("removed", [*runs(*LOST), *runs("contribution", compensate=True)])
+    assert words == [] and names(axes[0]) == [
+        "without pruning", "contribution-based pruning", "contribution-based pruning,\ncompensated",
+        "randomised pruning"]
+    (right,) = axes[0].child_axes
+    assert names(right) == ["0.0", "20.0", "20.0", "20.0"] and right.get_ylabel() == "hidden neurons removed (%)"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -88,31 +103,34 @@ def test_an_arm_looks_the_same_in_the_panels_of_all_data_sets(kind):
 
 def test_one_seed_has_no_interval():
     (lost, end), _ = drawn("variants", [*runs("contribution"), *runs("random", seeds=[1])])
-    assert all(len(panel.collections) == 1 for panel in (lost, end)) and lost.figure.texts
+    assert all(len(panel.collections) == 1 for panel in (lost, end))
+    assert lost.figure._supxlabel.get_text() == "means over seeds, with their 95 % t-intervals"
     (lost, end), _ = drawn("variants", runs("contribution", "random", seeds=[1]))
-    assert not (lost.collections or end.collections or lost.figure.texts)
-    (axes,), words = drawn("removed", runs("contribution", "random", seeds=[1]))
-    assert not axes.collections and BAND not in words
+    assert not (lost.collections or end.collections)
+    assert lost.figure._supxlabel.get_text() == "one seed, no interval"
+    (axes,), words = drawn("rounds", runs("contribution", "random", seeds=[1]))
+    assert not axes.collections and words[-1] == "one seed, no interval"
 
 
 @pytest.mark.parametrize("contribution", [1.0, 0.0])  # 0: two arms share the best value
 def test_a_collapse_takes_no_more_than_a_third_of_the_height(monkeypatch, contribution):
     monkeypatch.setitem(LOST, "random", 80.0)
     monkeypatch.setitem(LOST, "contribution", contribution)
-    (axes,), words = drawn("removed", runs(*LOST))
-    assert words[-1].strip() == "scale compressed"
+    (axes,), _ = drawn("removed", [*runs(*LOST), *runs("contribution", increment=4)])
+    assert "at the end\ncompressed below 9" in axes.get_ylabel()
     low, high = axes.get_ylim()
     ends = axes.transData.transform([(0, low), (0, 15.0), (0, 92.0), (0, 95.0), (0, high)])[:, 1]
     assert low < 15 and high > 95 and list(ends) == sorted(set(ends))
-    assert contribution == 0 or ends[3] - ends[2] > 2 * (ends[2] - ends[1])
+    assert contribution == 0 or ends[3] - ends[2] > 0.5 * (ends[2] - ends[1])  # 3 points against 77
 
 
 def test_rounds_show_both_sides_of_every_round():
     (axes,), words = drawn("rounds", runs(*LOST))
-    before, after, *_ = [line for line in axes.lines if line.get_color() == ARMS["random"].colour]
-    assert points(before) == [(pytest.approx(10), 88.0), (pytest.approx(20), 88.0)] and before.is_dashed()
-    assert points(after) == [(pytest.approx(10), 76.0), (pytest.approx(20), 74.0)] and not after.is_dashed()
-    assert "without pruning" not in words and words[-3:] == ["right after the round", "before the round", BAND]
+    before, after = [line for line in axes.lines if line.get_label() == f" {ARMS['random'].words}"]
+    ten, twenty = (pytest.approx(part, abs=SHIFT * 2) for part in (10, 20))
+    assert points(before) == [(ten, 88.0), (twenty, 88.0)] and before.is_dashed()
+    assert points(after) == [(ten, 76.0), (twenty, 74.0)] and not after.is_dashed()
+    assert "without pruning" not in words and words[-3:] == ["right after the round", "before the round", BARS]
     handles = pyplot.gcf().legends[0].get_lines()
     assert [handle.is_dashed() for handle in handles] == [False, False, False, True]
 
@@ -132,7 +150,9 @@ def test_variants_are_rows_with_intervals():
 def test_differences_are_to_contribution_of_the_same_seed():
     (lost, end), _ = drawn("differences", [*runs("none", "contribution"), *runs("random", seeds=(2, 3, 9))])
     assert (names(end), names(lost)) == (["without pruning", "randomised pruning"], ["randomised pruning"])
-    assert lost.get_xlabel() == "test accuracy (%) lost in a round,\nminus contribution-based pruning"
+    assert lost.get_xlabel() == (
+        "test accuracy (%) lost in a round,\nminus contribution-based pruning\n\u2190 better than contribution")
+    assert end.get_xlabel().endswith("\nbetter than contribution \u2192")
     # An arm's point, before the ends of its bar; the last line marks 0.
     assert [points(line)[0] for line in end.lines[:-1:3]] == [(1.0, 0), (-1.0, 1)]
     assert [points(line)[0] for line in lost.lines[:-1:3]] == [(1.5, 0)]  # 12 and 14 points against 11 and 12
@@ -142,10 +162,10 @@ def test_differences_are_to_contribution_of_the_same_seed():
     assert names(lost) == [] and len(names(end)) == 1
 
 
-def test_no_accuracy_axis_follows_a_band_far_beyond_100_percent():
+def test_no_interval_of_an_accuracy_goes_beyond_0_and_100_percent():
     (axes,), _ = drawn("rounds", runs("random", seeds=(1, 60)))
-    band = [height for path in axes.collections[0].get_paths() for _, height in path.vertices]
-    assert max(band) > 300 and min(band) < -200 and axes.get_ylim() == (-1, 101)
+    ends = [height for bars in axes.collections for bar in bars.get_segments() for _, height in bar]
+    assert (min(ends), max(ends), *axes.get_ylim()) == (0, 100, -1, 101)
 
 
 def test_seconds_are_the_medians_of_the_epochs():
@@ -155,12 +175,9 @@ def test_seconds_are_the_medians_of_the_epochs():
 
 
 def test_every_data_set_has_a_panel_in_the_order_of_the_menu():
-    axes, words = drawn("removed", [*runs("random", dataset="CIFAR10"), *runs("random")])
+    axes, words = drawn("rounds", [*runs("random", dataset="CIFAR10"), *runs("random")])
     assert [panel.get_title() for panel in axes] == ["MNIST, seeds 1, 2, 3", "CIFAR-10, seeds 1, 2, 3"]
-    assert words == ["randomised pruning", BAND]
-    for panel in axes:  # one part alone has a bar in place of a band
-        (bar,) = panel.collections
-        assert bar.get_segments()[0].tolist() == [pytest.approx([20, end]) for end in (93 - HALF, 93 + HALF)]
+    assert words == ["randomised pruning", "right after the round", "before the round", BARS]
 
 
 OTHERS = [*runs("random", batch_size=7), *runs("random", batch_size=8)]
@@ -182,11 +199,13 @@ def test_runs_that_make_no_such_figure_are_refused(kind, some, message):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_legend_runs_out_of_the_figure(kind):
-    drawn(kind, runs(*ARMS, seeds=(1, 2)))
+    criteria = [arm for arm in ARMS if arm not in ("none", "scratch")]
+    some = runs(*ARMS, seeds=(1, 2)) + runs(*criteria, seeds=(1, 2), compensate=True)
+    axes, _ = drawn(kind, some + runs("contribution", "reversed", seeds=(1, 2), lambda_average=0.5, lambda_max=0.5))
     figure = pyplot.gcf()
     for legend in figure.legends:
         box = legend.get_window_extent()
-        assert box.x0 >= 0 and box.x1 <= figure.bbox.x1 and box.y0 >= 0
+        assert box.x0 >= 0 and box.x1 <= figure.bbox.x1 and box.y0 >= 0 and box.y1 < axes[0].get_window_extent().y0
 
 
 def test_data_sets_with_the_same_arms_share_the_names_of_the_rows():

@@ -40,7 +40,8 @@ def test_means_intervals_and_paired_differences_are_those_by_hand():
     # t(0.975) with 2 degrees of freedom is 4.3027: +- 4.3027 s / sqrt(3), with s = 1 for none and for the rounds, and
     # s = 2 for contribution.
     assert none == {"arm": "without pruning", "n": "3", "neurons removed (%)": "0.0", "parameters": "99",
-                    "multiply-adds": "77", "test accuracy": "96.00 ± 2.48", "training accuracy": "99.50 ± 0.00",
+                    "multiply-adds": "77", "test accuracy": "96.00 ± 2.48",
+                    "training accuracy (whole set)": "99.50 ± 0.00",
                     WITHOUT: "", RANDOM: "", "lost in a round": "", "epochs to regain it": "",
                     "rounds that regain it (%)": "", "seconds": "10.0"}
     # Against none: -5, -4, -3, so t = -4 sqrt(3). Against random: 1, 0.5, 2, so t = sqrt(7). With 2 degrees of freedom
@@ -102,6 +103,20 @@ def test_the_other_forms_hold_the_same_numbers():
     assert float(rows[1][WITHOUT + ", p"]) == pytest.approx(1 - 48 ** 0.5 / 50 ** 0.5)
     assert rows[1][RANDOM + ", n"] == "3" and rows[0][RANDOM] == ""
     assert text.count(r"\\") == 4 and r"neurons removed (\%)" in text and r"\toprule" in text
+
+
+def test_on_the_terminal_a_table_fits_100_columns_and_loses_no_cell():
+    pytest.importorskip("scipy")
+    some = runs({arm: [value + seed / 7 for seed, value in enumerate(3 * ends)] for arm, ends in ENDS.items()})
+    some += runs({"contribution": (91.0, 92.0)}, compensate=True, ranking_images=100, lambda_average=0.25)
+    tables = list(table.tables(some))
+    lines = table.for_terminal(tables).split("\n")
+    assert max(map(len, lines)) <= 100 and lines[0] == TITLE
+    blocks = "\n".join(lines[2:]).strip().split("\n\n")
+    assert len(blocks) > 2 and {block.split()[0] for block in blocks} == {"arm"}
+    (_, columns, listed), = tables
+    cells = [table.cell_text(row[name], row["n"]) for row in listed for name in columns if name != "arm"]
+    assert all(text in "\n".join(lines) for text in [*columns, *cells])
 
 
 def test_of_a_log_with_the_last_epoch_alone_no_column_says_how_long_a_loss_takes_to_regain():

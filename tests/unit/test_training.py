@@ -7,7 +7,7 @@ import pytest
 import torch
 from oracles import activations_by_hand, best, by_loops
 from torch.nn import functional
-from unit_helpers import ARMS, classifier, options, random_workload, refusal, run_settings
+from unit_helpers import ARMS, classifier, options, random_workload, refusal, run_settings, silent
 
 import driver
 import models
@@ -64,7 +64,7 @@ def lines(log):
 def train(state, workload, given, arm, last_epoch, *logs):
     about = {"flags": {}, "settings": {}, "provenance": {}}
     training.train(state, workload, given, ARMS[arm], last_epoch,
-                   Outputs(list(logs), logs[0].name + ".checkpoint", about), GO_ON)
+                   Outputs(list(logs), logs[0].name + ".checkpoint", about, silent(given)), GO_ON)
 
 
 def train_alone(given, arm, log, objective=driver.classify, start=classifier, **options):

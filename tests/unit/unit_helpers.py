@@ -13,6 +13,7 @@ from pruning import arms, datasets
 from pruning.errors import UserError
 from pruning.passes import Passes
 from pruning.selection import Options
+from pruning.terminal import Terminal
 from pruning.training import TrainingState, Workload
 
 CONSTANTS = {name: value for name, value in vars(constants).items() if not name.startswith("_")}
@@ -103,7 +104,12 @@ def random_split(count, seed, classes=3):
 def random_workload(objective=driver.classify, count=60, **changes):
     """A workload of random images; a test makes its models itself."""
     dataset = datasets.Dataset(random_split(count, 0), random_split(20, 1), 3)
-    return Workload(dataset, {}, None, None, objective, **changes)
+    return Workload(dataset, {"mean": 0.5, "std": 0.5}, {}, None, None, objective, **changes)
+
+
+def silent(settings):
+    """A terminal on which nothing is said."""
+    return Terminal(settings, SimpleNamespace(quiet=True, verbose=False, tensorboard=False))
 
 
 def classifier(seed=30):

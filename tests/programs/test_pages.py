@@ -1,0 +1,122 @@
+"""README and docs: commands run, links lead somewhere, code works, and numbers are those of the logs."""
+import builtins
+import glob
+import importlib
+import os
+import re
+import shlex
+import sys
+
+import pytest
+import torch
+from conftest import ROOT
+
+import constants
+import models
+import ranking
+from pruning import runlog
+from pruning.arms import with_criteria
+from pruning.groups import widths_of
+from pruning.passes import Passes
+from pruning.plots.curves import lines_of
+from pruning.plots.find import logs_at, read
+from pruning.selection import Options, survivors
+
+PAGES = ["README.md", *sorted(os.path.join("docs", name) for name in os.listdir(os.path.join(ROOT, "docs")))]
+each_page = pytest.mark.parametrize("page", PAGES)
+
+
+def text_of(page):
+    with open(os.path.join(ROOT, page), encoding="utf-8") as file:
+        return file.read()
+
+
+def commands(page):
+    """The commands of a page, in its blocks and in its lines, without what a comment says of them."""
+    shown = re.findall(r"^ {4}((?:python|make) .*)$|`((?:python|make) [^`]*)`", text_of(page), re.MULTILINE)
+    return [shlex.split(block or " ".join(inline.split()), comments=True) for block, inline in shown]
+
+
+@pytest.fixture
+def suite(tmp_path, tiny_mnist, tiny_cifar, few_digits, drive, monkeypatch):
+    """A folder with tiny data sets, a short schedule, logs of two of them, and the suite's own results."""
+    for dataset in ("MNIST", "FashionMNIST"):
+        tiny_mnist(tmp_path / "datasets", dataset)
+    for name, value in (("total_epochs", 3), ("initial_iterations", 1), ("increment", 1), ("device", "cpu")):
+        for prefix in ("", "vae_"):
+            if hasattr(constants, prefix + name):
+                monkeypatch.setattr(constants, prefix + name, value)
+    monkeypatch.setattr(builtins, "input", lambda prompt: "1")
+    monkeypatch.syspath_prepend(os.path.join(ROOT, "reports"))
+    for dataset in ("1", "2"):
+        assert drive("--dataset", dataset, "--compare", "--quiet")[0] == 0
+    os.symlink(os.path.join(ROOT, "logs", "example"), str(tmp_path / "logs" / "example"))
+    os.symlink(os.path.join(ROOT, "reports"), str(tmp_path / "reports"))
+    return tmp_path
+
+
+@each_page
+def test_every_command_runs(page, suite, drive, monkeypatch):
+    with open(os.path.join(ROOT, "Makefile")) as file:
+        targets = re.findall(r"^([a-z]+):", file.read(), re.MULTILINE)
+    for program, *arguments in commands(page):
+        if program == "make":
+            assert arguments[0] in targets
+            continue
+        monkeypatch.chdir(suite)
+        script, *flags = [path for argument in arguments for path in sorted(glob.glob(argument)) or [argument]]
+        flags = ["20" if flag == "10000" else flag for flag in flags]  # images that are held out, of the tiny MNIST
+        if "--table" in flags:
+            pytest.importorskip("scipy")
+        if script.endswith("experiments.py"):
+            flags.append("--list")  # hours otherwise
+        name = os.path.splitext(os.path.basename(script))[0]
+        monkeypatch.setitem(sys.modules, name, importlib.import_module(name))
+        status, _, err = drive(*flags, program=name + ".py")
+        assert (status, err) == (0, ""), (arguments, err)
+
+
+@each_page
+def test_every_link_leads_to_a_file(page):
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text_of(page)):
+        assert os.path.exists(os.path.join(ROOT, os.path.dirname(page), target)), target
+
+
+def blocks(page):
+    """The pieces of Python of a page."""
+    return re.findall("```python\n(.*?)```", text_of(page), re.DOTALL)
+
+
+@pytest.mark.parametrize("page, name", [("README.md", "variance"), ("docs/criteria.md", "deviation")])
+def test_a_further_criterion_ranks(page, name, monkeypatch):
+    monkeypatch.setattr(ranking, "CRITERIA", dict(ranking.CRITERIA))
+    criterion, = blocks(page)
+    exec(criterion, vars(ranking).copy())
+    model = models.FeedForward(4, [3], 2)
+    with torch.no_grad():
+        model.layers[0].weight.copy_(torch.tensor([[1.0, 2, 3, 4], [9, 9, 9, 9], [0, 9, 0, 9]]))
+        model.layers[1].weight.fill_(1)
+    batches = [(torch.eye(4), torch.zeros(4)), (torch.zeros(2, 4), torch.zeros(2))]
+    passes = Passes(model, lambda: batches, None)
+    keep, = survivors(passes, with_criteria(ranking.CRITERIA)[name], Options(1, 0, None), 33)
+    activations = model.layers[0](torch.cat([images for images, _ in batches])).detach()
+    spread = {"variance": model.layers[0].weight.var(1), "deviation": activations.std(0, unbiased=False)}[name]
+    assert keep.tolist() == sorted(spread.argsort()[1:].tolist())
+
+
+def test_the_final_network_loads_as_the_page_says(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    names = {"torch": torch, "models": models}
+    three_lines, = blocks("docs/logs-and-plots.md")
+    exec(three_lines, names)
+    log = runlog.parse_log(os.path.join("logs", "example", "MNIST", "training_logwithPruning.txt"))
+    assert len(three_lines.splitlines()) == 3 and widths_of(names["network"]) == log.summary["widths"]
+    assert names["network"](torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+
+
+def test_the_table_of_one_run_is_what_its_logs_say():
+    runs = read(logs_at(os.path.join(ROOT, "logs", "example", "MNIST")))[""]
+    assert len(runs) == 3
+    for line in lines_of(runs):
+        training, test = (list(line.measures["accuracy"][split].values())[-1].mean for split in ("training", "test"))
+        assert f"| {line.words} | {line.neurons[-1][1]} | {training:.2f}% | {test:.2f}% |" in text_of("docs/results.md")
