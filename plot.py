@@ -10,12 +10,12 @@
     python plot.py --table ...         no figure but tables of these logs, printed and written as .md, .csv and .tex:
                                        means over seeds, intervals, differences
 
-Logs that differ only in their seed are drawn as their mean, with a band. Logs of vae.py have a figure of their own,
-vae_comparison. A log that cannot be read is named and left out; the exit status is then 2.
+Logs that differ only in their seed are drawn as their mean, with its interval. Every data set has panels of its own.
+Logs of vae.py have a figure of their own, vae_comparison. A run that is still going is drawn up to where its log is
+whole. A log that cannot be read is named and left out; the exit status is then 2.
 """
 import argparse
 import os
-import re
 import sys
 
 import matplotlib
@@ -29,17 +29,17 @@ def main():
     arguments = read_arguments()
     if not arguments.show:
         matplotlib.use("Agg")
-    complete, stems = True, set()
+    (output, forms), complete, stems = name_and_forms(arguments), True, set()
     for paths in find.groups_of_logs(arguments.logs or [log_folder()]):
         kinds = find.read(paths)
         complete = complete and sum(map(len, kinds.values())) == len(paths)
         for kind, runs in kinds.items():
-            stem = stem_of(arguments.output, kind, os.path.dirname(paths[0]))
+            stem = stem_of(output, kind, os.path.dirname(paths[0]))
             if stem in stems:
                 raise errors.UserError(f"--output {arguments.output}: the figures of several folders would have this "
                                        "name; give one folder, or a name without a path")
             stems.add(stem)
-            complete = draw_or_tabulate(runs, arguments, stem) and complete
+            complete = draw_or_tabulate(runs, arguments, stem, forms) and complete
     if arguments.show:
         pyplot.show()
         if pyplot.get_backend().lower() == "agg":
@@ -53,7 +53,10 @@ def read_arguments():
     parser.add_argument("logs", nargs="*", help="log files, or folders of logs; or one folder of such folders (now: "
                         "the log_folder of constants.py)")
     parser.add_argument("--output", metavar="NAME", default="comparison",
-                        help="the files' name, from the first log's folder on (now: comparison)")
+                        help="the files' name, from the first log's folder on; one with an ending, such as x.svg, is "
+                        "written alone (now: comparison)")
+    parser.add_argument("--format", type=some_forms, default=["png", "pdf"], metavar="FORM,...",
+                        help=f"the forms of a figure, some of {','.join(style.FORMS)} (now: png,pdf)")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--figure", choices=["epochs", *summaries.KINDS], default="epochs",
                       help="what is drawn (now: epochs)")
@@ -62,39 +65,54 @@ def read_arguments():
     return parser.parse_args()
 
 
+def some_forms(text):
+    if not set(text.split(",")) <= set(style.FORMS):
+        raise argparse.ArgumentTypeError(f"{text!r} is not legal; legal: some of {','.join(style.FORMS)}")
+    return text.split(",")
+
+
 def log_folder():
     with errors.mistakes_in_one_line():
         import constants
     return settings.read_constants(constants)["log_folder"]
 
 
+def name_and_forms(arguments):
+    """The files' name without its ending, and the forms to write: that of the ending alone, if it has one."""
+    name, _, ending = arguments.output.rpartition(".")
+    if ending in (table.FORMS if arguments.table else style.FORMS):
+        return name, [ending]
+    if arguments.table:
+        return arguments.output, list(table.FORMS)
+    return arguments.output + f"_{arguments.figure}" * (arguments.figure != "epochs"), arguments.format
+
+
 def stem_of(output, kind, beside):
     """The path of the files without their endings; its folder is made."""
-    folder, name = os.path.split(re.sub(r"\.(png|pdf|md|csv|tex)$", "", output))
+    folder, name = os.path.split(output)
     folder = os.path.join(beside, folder)
     os.makedirs(folder or ".", exist_ok=True)
     return os.path.normpath(os.path.join(folder, kind + name))
 
 
-def draw_or_tabulate(runs, arguments, stem):
+def draw_or_tabulate(runs, arguments, stem, forms):
     """Draw or tabulate runs; returns whether all of them could be shown."""
-    if arguments.figure == "epochs" and not arguments.table:
-        lines = curves.lines_of(runs)
+    shown = find.finished(runs) if arguments.table or arguments.figure != "epochs" else runs
+    if shown and arguments.table:
+        table.write(shown, stem, forms)
+    elif shown:
+        lines = curves.lines_of(shown)
         curves.describe(lines)
-        curves.draw(lines)
-        style.save(stem, dpi=300)
-        return True
-    ended = find.finished(runs)
-    if ended and arguments.table:
-        table.write(ended, stem)
-    elif ended:
         try:
-            summaries.KINDS[arguments.figure](ended)
+            if arguments.figure == "epochs":
+                curves.draw(lines)
+            else:
+                summaries.KINDS[arguments.figure](shown)
         except errors.UserError as error:  # of one folder; others may have what this figure needs
             errors.say(error)
             return False
-        style.save(f"{stem}_{arguments.figure}", dpi=300)
-    return len(ended) == len(runs)
+        style.save(stem, forms, dpi=300)
+    return len(shown) == len(runs)
 
 
 if __name__ == "__main__":

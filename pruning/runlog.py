@@ -142,17 +142,23 @@ KINDS = [
 ]
 
 
-def parse_log(path):
+def parse_log(path, on_cut=None):
     """Read a log of this suite, or one of only batch lines, into a RunLog.
 
     Raises LogError for a file without a batch line, and for a line that looks like one of ours or is the cut end of the
-    file and does not parse whole. Lines of other programs are passed over.
+    file and does not parse whole. Lines of other programs are passed over. on_cut: takes the LogError of the cut end,
+    which is then left out: the run may still be writing it.
     """
     log = RunLog(path, {}, [], [], [], {})
     try:
         with open(path, encoding="utf-8", errors="replace", newline="\n") as file:
             for number, line in enumerate(file, 1):
-                parse_line(log, number, line)
+                try:
+                    parse_line(log, number, line)
+                except LogError as error:
+                    if on_cut is None or line.endswith("\n"):
+                        raise
+                    on_cut(error)
     except OSError as error:
         raise LogError(f"{path}: {reason(error)}")
     if not log.batches:

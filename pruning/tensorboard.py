@@ -32,11 +32,12 @@ class Boards:
 
     def add_picture(self, epoch, path):
         """A picture from its file; None stands for no picture."""
-        from matplotlib import image
+        if self.writers and path:
+            from matplotlib import image  # here, since few runs need it
 
-        for writer in self.writers if path else []:
             moment = os.path.splitext(os.path.basename(path))[0].partition("_log")[2].partition("_")[2]
-            writer.add_image(f"pictures/{moment}", image.imread(path), epoch, dataformats="HWC")
+            for writer in self.writers:
+                writer.add_image(f"pictures/{moment}", image.imread(path), epoch, dataformats="HWC")
 
 
 def writer_of(log, epoch):

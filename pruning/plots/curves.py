@@ -1,19 +1,17 @@
 """The figure against the epoch: the points that logs have, their means over seeds, and how they are drawn."""
 import itertools
-import textwrap
 from collections import namedtuple
 
 import numpy as np
-from matplotlib import pyplot
 from matplotlib.lines import Line2D
 
 from pruning import runlog
 from pruning.plots import style
-from pruning.plots.runs import experiments, first_of_each
+from pruning.plots.runs import TERMINAL, by_dataset, cut, experiments, first_of_each
 from pruning.plots.statistics import estimate
 
-MANY = 5  # lines from which on a figure shows no training accuracy beside that of the test set
-COLUMN = 5  # lines in a column of the legend
+ROUNDS = 20  # rounds up to which a panel has a vertical line at each
+AFTER = {"linestyle": "none", **style.HOLLOW}  # the look of the points right after a round
 
 # runs: one, or several that differ only in their seed; measures: {measure: {split: {(epoch, moment): Estimate}}}, with
 # moment 1 right after a round and else 0; neurons: the corners of a step line; rounds: their epochs; words: its name;
@@ -24,19 +22,20 @@ Line = namedtuple("Line", "runs measures neurons rounds words style")
 def lines_of(runs):
     """A Line for all runs that differ only in their seed; a run without a seed, or with one that an earlier run has,
     is a line of its own."""
-    first = list(first_of_each(run for run in runs if run.seed is not None).values())
-    groups = [list(seeds.values()) for variants in experiments(first).values() for seeds in variants.values()]
-    groups += [[run] for run in runs if run not in first]
+    seeded = list(first_of_each(run for run in runs if run.seed is not None).values())
+    groups = [list(seeds.values()) for variants in experiments(seeded).values() for seeds in variants.values()]
+    groups += [[run] for run in runs if run not in seeded]
     groups.sort(key=lambda group: runs.index(group[0]))
     names = style.name_lines([group[0] for group in groups])
-    return [Line(group, measures_of(group, len(groups) >= MANY), *neurons_and_rounds(group[0]), *name)
+    many = max(map(len, by_dataset(groups, lambda group: group[0]).values())) >= style.MANY
+    return [Line(group, measures_of(group, many), *neurons_and_rounds(group[0]), *name)
             for group, name in zip(groups, names)]
 
 
 def measures_of(group, many):
     """Line.measures: the means over a group of runs at the points that all of them have.
 
-    With many lines, or three measures, the test set is enough for a figure.
+    With many lines, three measures, or batches of few epochs, the test set is enough for a figure.
     """
     measures = {}
     for measure in ["accuracy"] if "accuracy" in group[0].batches[0].measures else ["loss", "BCE", "KLD"]:
@@ -44,7 +43,7 @@ def measures_of(group, many):
         splits = {split: {key: estimate([one[key] for one in points])
                           for key in points[0] if all(key in one for one in points)}
                   for split, points in (("training", training), (group[0].tested_on, test))}
-        if splits[group[0].tested_on] and (many or measure != "accuracy"):
+        if splits[group[0].tested_on] and (many or measure != "accuracy" or 2 * len(training[0]) < len(test[0])):
             del splits["training"]
         measures[measure] = {split: points for split, points in splits.items() if points}
     return measures
@@ -84,14 +83,15 @@ def neurons_and_rounds(run):
 
 def describe(lines):
     """Print where every line ends, and which files are identical."""
-    alike = {}
+    alike, several = {}, len({line.runs[0].dataset for line in lines}) > 1
     for line in lines:
-        values = [f"{split} {measure} {at.mean:.2f}{runlog.UNITS.get(measure, '')} at epoch {epoch}"
-                  for measure, splits in line.measures.items() for split, points in splits.items()
-                  for (epoch, _), at in list(points.items())[-1:]]
-        values += [f"{left[-1][1]} of {left[0][1]} neurons left" for left in [line.neurons] if left]
-        others = f" and {len(line.runs) - 1} of other seeds, means" if len(line.runs) > 1 else ""
-        print(f"{line.runs[0].path}{others}: {line.words}, {', '.join(values)}")
+        measure, splits = next(iter(line.measures.items()))  # accuracy or loss
+        ends = [f"{split} {measure} {list(points.values())[-1].mean:.2f}{runlog.UNITS.get(measure, '')}, "
+                for split, points in splits.items()]
+        left = f"{line.neurons[-1][1]} of {line.neurons[0][1]} neurons, " if line.neurons else ""
+        end = f": {''.join(ends[-1:])}{left}{len(line.runs)} seed{'s' * (len(line.runs) > 1)}"
+        words = f"{line.runs[0].dataset}, {line.words}" if several else line.words
+        print(cut(words, TERMINAL - len(end)) + end)
         for run in line.runs:
             with open(run.path, "rb") as file:
                 alike.setdefault(file.read(), []).append(run.path)
@@ -101,51 +101,68 @@ def describe(lines):
 
 
 def draw(lines):
-    """The legend, the measures, and the neurons left if a log knows them."""
-    measures = list(lines[0].measures)
-    heights = [style.PANELS[measure].height for measure in measures]
-    figure = pyplot.figure(figsize=(9, 3 + sum(heights)), layout="constrained")
-    with_neurons = [line for line in lines if line.neurons]
-    panels = figure.subplots(len(heights) + bool(with_neurons), sharex=True, squeeze=False,
-                             gridspec_kw={"height_ratios": heights + [1] * bool(with_neurons)})[:, 0]
-    figure.suptitle(style.plain(style.title([run for line in lines for run in line.runs])))
-    for axes, measure in zip(panels, measures):
-        draw_measure(axes, lines, measure)
-    if with_neurons:
-        draw_neurons(panels[-1], with_neurons)
-    marks = mark_rounds(panels, lines) + style.band_mark([len(line.runs) for line in lines])
-    values = ([at.mean for line in lines for points in line.measures[measure].values() for at in points.values()]
-              for measure in measures)
-    squeezed = [style.squeeze(axes, some, style.PANELS[measure].better)
-                for axes, some, measure in zip(panels, values, measures)]
-    draw_legend(panels[0], lines, marks + next(filter(None, squeezed), []))
-    panels[-1].set_xlabel("epoch")
-    panels[-1].locator_params(axis="x", integer=True)
-    panels[-1].set_xlim(left=0)
+    """Per data set a column of panels, the measures and the neurons left if a log knows them; and the legend."""
+    datasets, measures = by_dataset(lines, lambda line: line.runs[0]), list(lines[0].measures)
+    heights = [style.PANELS[measure].height for measure in measures] + [1] * any(line.neurons for line in lines)
+    columns = style.panels_of([[run for line in some for run in line.runs] for some in datasets.values()], heights, 8,
+                              sharex="col")
+    for some, panels in zip(datasets.values(), columns):
+        for axes, measure in zip(panels, measures):
+            draw_measure(axes, some, measure)
+        if len(panels) > len(measures):
+            draw_neurons(panels[-1], [line for line in some if line.neurons])
+        for axes, epoch in itertools.product(panels, rounds_of(some)):
+            axes.axvline(epoch, color=style.GREY, linewidth=0.6, zorder=0.5)
+        epochs = {epoch for line in some for points in line.measures[measures[0]].values() for epoch, _ in points}
+        style.count_epochs(panels[-1], max(epochs, default=1), min({1} | epochs))
+    # The space is for a file's name that begins with _: its label would be left out.
+    handles = [Line2D([], [], label=f" {line.words}", **look_of(line, *list(line.measures[measures[0]])[-1:]))
+               for line in lines]
+    style.draw_legend(columns[0][0].figure, handles, marks_of(datasets.values()))
+
+
+def look_of(line, split="test"):
+    return {**line.style, **(style.DASHED if split == "training" else {})}
 
 
 def draw_measure(axes, lines, measure):
+    """Curves through the ends of the epochs, with bands or, of many lines, bars; points right after the rounds."""
+    drawn, splits = [], {split for line in lines for split in line.measures[measure]}
+    many, rounds = len(lines) >= style.MANY, rounds_of(lines)
     for position, line in enumerate(lines):
         for split, points in line.measures[measure].items():
-            after_round = [number for number, (_, moment) in enumerate(points) if moment]
-            step = max(1, len(points) // 10)
-            marked = after_round or list(range(position * step // len(lines), len(points), step))
-            epochs = [epoch for epoch, _ in points]
-            values = [at.mean if abs(at.mean) < style.TOO_FAR else np.nan for at in points.values()]
-            axes.plot(epochs, values, **style.SPLITS[split], markevery=marked, **line.style)
-            if len(line.runs) > 1:
-                style.fill(axes, epochs, values, [at.half for at in points.values()], line.style["color"])
-    axes.set_ylabel(style.PANELS[measure].label)
-    style.bound(axes, measure)
+            look = look_of(line, split)
+            (epochs, ends), (places, after) = (ends_at(points, moment, measure) for moment in (0, 1))
+            step = max(1, len(epochs) // 10)
+            marked = list(range(position * step // len(lines), len(epochs), step))
+            axes.plot(epochs, ends[0], markevery=sorted({*marked, len(epochs) - 1}), **look)
+            axes.plot(places, after[0], **{**look, **AFTER})
+            if many:
+                style.draw_bars(axes, epochs[marked], ends[:, marked], look["color"])
+            elif len(line.runs) > 1:
+                axes.fill_between(epochs, *ends[1:], color=look["color"], alpha=0.18, linewidth=0)
+            if rounds and not many:  # more bars would hide the curves
+                style.draw_bars(axes, places, after, look["color"])
+                drawn += [*after[1:].flat]
+            drawn += [*ends.flat, *after[0]]
+    axes.set_ylabel(" ".join([*splits][:len(splits) == 1] + [style.PANELS[measure].label]))
     axes.grid(axis="y", color="0.9")
+    style.bound(axes, measure)
+    style.squeeze(axes, drawn, style.PANELS[measure].better)
+
+
+def ends_at(points, moment, measure):
+    """The epochs at whose end, or right after whose round, there are points; and style.ends_of these."""
+    found = {epoch: at for (epoch, when), at in points.items() if when == moment}
+    return np.array(list(found)), style.ends_of(found.values(), measure)
 
 
 def draw_neurons(axes, lines):
     for line in lines:
         axes.step(*zip(*line.neurons), where="post", color=line.style["color"],
-                  linewidth=2 * line.style["linewidth"])
+                  linewidth=2 * line.style["linewidth"], zorder=line.style["zorder"])
     initial = {line.neurons[0][1] for line in lines}
-    axes.set_ylim(0, 1.1 * max(initial))
+    axes.set_ylim(0, 1.1 * max(initial, default=1))
     axes.set_ylabel("neurons left")
     axes.grid(axis="y", color="0.9")
     if len(initial) == 1:
@@ -155,28 +172,22 @@ def draw_neurons(axes, lines):
         right.set_ylabel("% of initial")
 
 
-def mark_rounds(panels, lines):
-    """A thin vertical line at every round. Returns what the legend says of it, as a list."""
+def rounds_of(lines):
+    """The epochs of the rounds, for a vertical line at each; none if they are too many to be told apart."""
     epochs = sorted({epoch for line in lines for epoch in line.rounds})
-    for axes, epoch in itertools.product(panels, epochs):
-        axes.axvline(epoch, color=style.GREY, linewidth=0.6, zorder=0.5)
-    handle = Line2D([], [], color=style.GREY, linestyle="none", marker="|", markersize=12, label=" pruning round")
-    return [handle] if epochs else []
+    return epochs if len(epochs) <= ROUNDS else []
 
 
-def draw_legend(axes, lines, marks):
-    """Above the axes, where it covers no data: lines, splits and marks, in columns filled up to one height."""
-    # The space is for a file's name that begins with _: its label would be left out.
-    arms = [Line2D([], [], label=textwrap.fill(style.plain(line.words), 30, initial_indent=" ", subsequent_indent=" "),
-                   **line.style) for line in lines]
-    splits = [Line2D([], [], color=style.GREY, marker="o", label=f" {split}", **look)
-              for split, look in style.SPLITS.items()
-              if any(split in drawn for line in lines for drawn in line.measures.values())]
-    rest = [splits + marks] if len(arms) > COLUMN else [splits, marks]  # four columns would run out of the figure
-    columns = [column for column in (arms[:COLUMN], arms[COLUMN:], *rest) if column]
-    height = max(map(len, columns))
-    lines_of_text = max(sum(handle.get_label().count("\n") + 1 for handle in column) for column in columns)
-    axes.figure.set_figheight(axes.figure.get_figheight() + 0.2 * lines_of_text)
-    blank = Line2D([], [], linestyle="none", label=" ")
-    axes.legend(handles=[handle for column in columns for handle in (column + height * [blank])[:height]],
-                loc="lower left", bbox_to_anchor=(0, 1), ncol=len(columns), frameon=False, handlelength=3.5)
+def marks_of(groups):
+    """What the legend says of splits, rounds and intervals; groups: the lines of each data set."""
+    lines, grey = [line for group in groups for line in group], {"color": style.GREY, "marker": "o"}
+    drawn = [points for line in lines for splits in line.measures.values() for points in splits.items()]
+    splits, marks = dict.fromkeys(split for split, _ in drawn), []
+    if "training" in splits:  # else the axis says what is drawn
+        marks += [Line2D([], [], **grey, **style.DASHED, label=" training (mean of the epoch's batches)")]
+        marks += [Line2D([], [], **grey, label=f" {split}") for split in splits if split != "training"]
+    if any(moment for _, points in drawn for _, moment in points):
+        marks.append(Line2D([], [], **grey, **AFTER, label=" right after a round"))
+    if any(map(rounds_of, groups)):
+        marks.append(Line2D([], [], **{**grey, "marker": "|"}, linestyle="none", markersize=12, label=" pruning round"))
+    return marks + style.interval_marks([len(line.runs) for line in lines], max(map(len, groups)) >= style.MANY)

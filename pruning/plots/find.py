@@ -47,12 +47,16 @@ def current_logs(folder):
 
 def read(paths):
     """The runs of these logs, in the order of their arms: {"": classifiers, "vae_": VAEs}, by how their figures' names
-    begin. Says what is wrong with a log that cannot be read."""
+    begin. Says what is wrong with a log that cannot be read, and which run is not finished."""
     kinds = {"": [], "vae_": []}
     for path in paths:
         try:
-            run = Run(runlog.parse_log(path))
+            cut = []
+            run = Run(runlog.parse_log(path, cut.append))
             kinds["" if "accuracy" in run.batches[0].measures else "vae_"].append(run)
+            if cut or run.header and not run.summary:  # logs of other programs have neither
+                print(f"{path}: not finished{', its last line is cut' * bool(cut)}; read up to epoch "
+                      f"{max(entry.epoch for entry in [*run.batches, *run.epochs])}")
         except runlog.LogError as error:
             errors.say(error)
     return {kind: sorted(runs, key=arm_number) for kind, runs in kinds.items() if runs}

@@ -23,6 +23,7 @@ FREE = RESULTLESS | {"seed", "seeds", "pruning", "compare", "initial_widths", "d
 HEADER = {"dataset": str, "total_epochs": int, "initial_iterations": int, "increment": int, "prune_percent": float,
           "pruning": str, "seed": int, "hidden_widths": list}
 ADDED = {"compensate": bool, "lambda_average": float, "lambda_max": float, "ranking_images": int}
+TERMINAL = 100  # characters in a line of what plot.py prints of runs
 
 
 class Run:
@@ -37,7 +38,8 @@ class Run:
         self.variant = ", ".join([self.arm.name, *ways])  # contribution, compensated
         self.words = ", ".join([self.arm.words, *ways])   # contribution-based pruning, compensated
         self.seed = header.get("seed") if type(header.get("seed")) is int else None
-        dataset = str(header.get("dataset", os.path.basename(folder)))
+        here = os.path.basename(folder)
+        dataset = str(header.get("dataset", here if here in menu.DATASETS else "data set not recorded"))
         self.dataset = menu.DATASETS.get(dataset, dataset)  # what figures call it
         # What the runs of one experiment have in common, whatever the order of the tables in constants.py.
         self.settings = tuple(sorted((name, repr(value)) for name, value in header.items() if name not in FREE))
@@ -49,8 +51,8 @@ class Run:
         self.label = f"{self.called(self.measure)} ({'%' if self.better > 0 else 'nats'})"  # of an axis
 
     def called(self, measure):
-        """What a measure is called: `test accuracy`, or `held-out accuracy`."""
-        return measure.replace("test ", f"{self.tested_on} ")
+        """What a measure of the summary is called: `test` or `held-out accuracy`, `training accuracy (whole set)`."""
+        return measure.replace("test ", f"{self.tested_on} ") + " (whole set)" * measure.startswith("training")
 
     def lacks(self):
         """What a table needs and this log does not say; a finished run of this suite says all of it."""
@@ -98,6 +100,12 @@ def ways_of(header, arm):
         yield "compensated"
 
 
+def cut(text, width):
+    """A text, without its middle if it is longer than this."""
+    half = (width - 3) // 2
+    return text if len(text) <= width else f"{text[:half]}...{text[-half:]}"
+
+
 def is_number(value):
     """Whether it is one that can be squared and summed."""
     return isinstance(value, (int, float)) and abs(value) < 1e150
@@ -112,6 +120,13 @@ def experiments(runs):
         if twin is not run:
             raise UserError(f"{twin.path} and {run.path} are of one arm and one seed; leave one out")
     return found
+
+
+def by_dataset(items, run_of=lambda item: item):
+    """{what a data set is called: those of the items whose run is of it}, in the order of the menu."""
+    names = [run_of(item).dataset for item in items]
+    order = [name for name in menu.DATASETS.values() if name in names] + names
+    return {name: [item for item in items if run_of(item).dataset == name] for name in dict.fromkeys(order)}
 
 
 def place(run):

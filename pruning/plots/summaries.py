@@ -1,29 +1,17 @@
 """The figures of finished runs: means over seeds with their intervals, one column of panels per data set."""
-import textwrap
-
 import numpy as np
-from matplotlib import pyplot
 from matplotlib.lines import Line2D
 
-from pruning import menu
 from pruning.arms import ARMS
 from pruning.errors import UserError
 from pruning.plots import style
-from pruning.plots.runs import Run, differing, experiments, place
+from pruning.plots.runs import Run, by_dataset, differing, experiments, place
 from pruning.plots.statistics import difference, estimate, mean
 
 FINE = {"linewidth": 1.4, "markersize": 5}  # for lines that do not coincide over long stretches
-LEGEND_LINE = 0.22  # inches
-BEFORE = style.SPLITS["test"]  # the look of what stands before a round
+BEFORE = {**style.DASHED, **style.HOLLOW}  # the look of what stands before a round
+SHIFT, BESIDE = 0.3, "\n(arms side by side)"  # of the places on the axis of the neurons removed; what it says of that
 SCHEDULE = ["initial_iterations", "increment", "prune_percent"]  # which decide on the part of the neurons removed
-
-
-def by_dataset(runs):
-    """{what a data set is called: its runs}, in the order of the menu."""
-    found = {}
-    for run in sorted(runs, key=lambda run: [*menu.DATASETS, run.header["dataset"]].index(run.header["dataset"])):
-        found.setdefault(run.dataset, []).append(run)
-    return found
 
 
 def by_variant(runs):
@@ -49,66 +37,66 @@ def check(runs, kind):
 
 def panels_of(runs, rows=1, height=3.2):
     """A figure with a column of panels per data set: [(its runs, its axes, one per row)]."""
-    datasets = by_dataset(runs)
-    _, axes = pyplot.subplots(rows, len(datasets), squeeze=False, layout="constrained",
-                              figsize=(1 + 4 * len(datasets), 1 + height * rows))
-    for some, column in zip(datasets.values(), axes.T):
-        heading = style.title(sorted(some, key=lambda run: run.header["seed"]))
-        column[0].set_title(style.plain(heading), fontsize="medium")
-        for panel in column:
-            panel.grid(color="0.92")
-    return list(zip(datasets.values(), axes.T))
+    groups = by_dataset(runs).values()
+    columns = style.panels_of(groups, rows * [height])
+    for axes in columns.flat:
+        axes.grid(color="0.92")
+    return list(zip(groups, columns))
 
 
 def looks_of(runs):
     """{variant: matplotlib's options of its lines}, the same in all panels of a figure of these runs."""
     variants = by_variant(runs)
     names = style.name_lines([next(iter(groups[0].values())) for groups in variants.values()])
-    return {variant: {**look, **FINE, "label": style.plain(words)} for variant, (words, look) in zip(variants, names)}
+    # The space is for an arm's name that begins with _: the legend would leave it out.
+    return {variant: {**look, **FINE, "label": f" {words}"} for variant, (words, look) in zip(variants, names)}
 
 
-def plot_means(axes, places, values, look):
-    """A line through the means of lists of values, with the band of their 95 % t-intervals; of one, with a bar."""
-    means, halves = zip(*map(estimate, values))
-    axes.plot(places, means, **look)
-    if len(means) > 1:
-        style.fill(axes, places, means, [half or 0 for half in halves], look["color"])
-    else:
-        axes.errorbar(places, means, halves[0], fmt="none", ecolor=look["color"], capsize=3)
+def draw_means(axes, places, values, look, measure, shift=0):
+    """A line through the means of lists of values, with the bars of their 95 % t-intervals; returns the means and the
+    ends of the bars. shift: positions to the right, so that bars of several arms lie side by side."""
+    ends = style.ends_of(map(estimate, values), measure)
+    places = np.array(places) + shift * SHIFT
+    axes.plot(places, ends[0], **look)
+    style.draw_bars(axes, places, ends, look["color"])
+    return ends
 
 
-def draw_legend(panels, marks=()):
-    """One legend for all panels, below them: their lines, then the marks."""
+def draw_legend(panels, runs, marks=(), bars=True):
+    """One legend for all panels: their lines, what else is to be said, and what the bars are."""
     lines = [line for _, (axes,) in panels for line in axes.get_legend_handles_labels()[0]]
-    handles, columns = list({handle.get_label(): handle for handle in [*lines, *marks]}.values()), 1 + len(panels)
-    rows = -(-len(handles) // columns) + any("\n" in handle.get_label() for handle in handles)
-    figure, height = panels[0][1][0].figure, 0.1 + LEGEND_LINE * rows
-    figure.set_figheight(figure.get_figheight() + height)
-    figure.legend(handles=handles, loc="lower center", ncol=columns, frameon=False, fontsize="small", handlelength=3)
-    part = height / figure.get_figheight()
-    figure.get_layout_engine().set(rect=(0, part, 1, 1 - part))
-
-
-def band_mark(runs):
-    """What the legend says of the bands of these runs, as a list."""
-    return style.band_mark([len(seeds) for groups in by_variant(runs).values() for seeds in groups])
+    counts = [len(seeds) for groups in by_variant(runs).values() for seeds in groups]
+    style.draw_legend(panels[0][1][0].figure, lines, [*marks, *(style.interval_marks(counts, True) if bars else [])])
 
 
 def draw_removed(runs):
-    """Test accuracy, or a VAE's loss, at the end against the part of the neurons removed, one line per variant."""
+    """Test accuracy, or a VAE's loss, at the end against the part of the neurons removed, one line per variant; rows
+    if every variant removes one part alone."""
     check(runs, "removed")
-    panels, looks, squeezed = panels_of(runs), looks_of(runs), []
+    if all(len(groups) == 1 for some in by_dataset(runs).values() for groups in by_variant(some).values()):
+        return draw_parts(runs)
+    panels, looks = panels_of(runs), looks_of(runs)
     for some, (axes,) in panels:
-        means = []
-        for variant, groups in by_variant(some).items():
+        drawn, variants = [], by_variant(some)
+        for position, (variant, groups) in enumerate(variants.items()):
             points = sorted((mean([run.percent_removed() for run in seeds.values()]),
                              [run.at_the_end() for run in seeds.values()]) for seeds in groups)
-            plot_means(axes, *zip(*points), looks[variant])
-            means += [mean(values) for _, values in points]
-        axes.set(xlabel="hidden neurons removed (%)", ylabel=f"{some[0].label} at the end")
+            shift = (len(points) > 1) * (position - (len(variants) - 1) / 2)
+            drawn.append(draw_means(axes, *zip(*points), looks[variant], some[0].measure, shift))
+        axes.set(xlabel=f"hidden neurons removed (%){BESIDE}", ylabel=f"{some[0].label} at the end")
         style.bound(axes, some[0].measure)
-        squeezed += style.squeeze(axes, means, some[0].better, better_part(means, some[0].better))
-    draw_legend(panels, band_mark(runs) + squeezed)
+        ends = np.concatenate(drawn, axis=1)
+        style.squeeze(axes, ends.flat, some[0].better, better_part(ends[0], some[0].better))
+    draw_legend(panels, runs)
+
+
+def draw_parts(runs):
+    """The same, as rows with the part removed at their right ends."""
+    for some, (axes,) in draw_rows(runs, means_of, [at_the_end]):
+        parts = [mean([run.percent_removed() for run in seeds.values()]) for (seeds,) in by_variant(some).values()]
+        right = axes.secondary_yaxis("right")
+        right.set_yticks(range(len(parts)), [f"{part:.1f}" for part in parts], fontsize="small")
+        right.set_ylabel("hidden neurons removed (%)")
 
 
 def better_part(values, sign):
@@ -122,28 +110,43 @@ def draw_rounds(runs):
     check(runs, "rounds")
     panels, looks = panels_of(runs), looks_of(runs)
     for some, (axes,) in panels:
-        for variant, (seeds,) in by_variant([run for run in some if run.rounds]).items():
+        variants = by_variant([run for run in some if run.rounds])
+        for position, (variant, (seeds,)) in enumerate(variants.items()):
             rounds = list(zip(*(run.rounds for run in seeds.values())))
             first = rounds[0][0].before["neurons"]
             places = [100 * (1 - entries[0].after["neurons"] / first) for entries in rounds]
             for side, more in (("before", BEFORE), ("after", {})):
                 values = [[getattr(entry, side)[some[0].measure] for entry in entries] for entries in rounds]
-                plot_means(axes, places, values, {**looks[variant], **more})
-        axes.set(xlabel="hidden neurons removed after the round (%)", ylabel=some[0].label)
+                draw_means(axes, places, values, {**looks[variant], **more}, some[0].measure,
+                           position - (len(variants) - 1) / 2)
+        axes.set(xlabel=f"hidden neurons removed after the round (%){BESIDE}", ylabel=some[0].label)
         style.bound(axes, some[0].measure)
-    sides = [Line2D([], [], color=style.GREY, marker="o", label="right after the round"),
-             Line2D([], [], color=style.GREY, marker="o", label="before the round", **BEFORE)]
-    draw_legend(panels, sides + band_mark([run for run in runs if run.rounds]))
+    sides = [Line2D([], [], color=style.GREY, marker="o", label=" right after the round"),
+             Line2D([], [], color=style.GREY, marker="o", label=" before the round", **BEFORE)]
+    draw_legend(panels, [run for run in runs if run.rounds], sides)
+
+
+# ---- rows ----
+
+def lost_in_a_round(runs):
+    """The panel of what a round costs: its runs, what it shows of each, and the label of its axis."""
+    change = "lost" if runs[0].better > 0 else "added"
+    return [run for run in runs if run.rounds], Run.lost_in_a_round, f"{runs[0].label} {change} in a round"
+
+
+def at_the_end(runs):
+    """The panel of what is left at the end."""
+    return runs, Run.at_the_end, f"{runs[0].label} at the end"
+
+
+def means_of(runs, value):
+    return {variant: estimate(list(map(value, seeds.values()))) for variant, (seeds,) in by_variant(runs).items()}
 
 
 def draw_variants(runs):
     """What a round costs, and test accuracy or loss at the end, one row per variant."""
-    def means(some, value):
-        return {variant: estimate(list(map(value, seeds.values()))) for variant, (seeds,) in by_variant(some).items()}
-
     check(runs, "variants")
-    for some, _, end in draw_rows(runs, means):
-        style.bound(end, some[0].measure, "x")
+    draw_rows(runs, means_of, BOTH)
 
 
 def draw_differences(runs):
@@ -161,48 +164,50 @@ def draw_differences(runs):
         if not differences(some, Run.at_the_end):
             raise UserError(f"--figure differences: {name} needs a log of {usual.words} and one of another arm with "
                             "the same seed")
-    for _, *both in draw_rows(runs, differences, f",\nminus {usual.words}"):
-        for axes in both:
+    for some, panels in draw_rows(runs, differences, BOTH):
+        for axes, better in zip(panels, (-1, some[0].better)):
+            words = "better than contribution \u2192" if better > 0 else "\u2190 better than contribution"
+            axes.set_xlabel(f"{axes.get_xlabel()},\nminus {usual.words}\n{words}")
             axes.axvline(0, color=usual.colour, linewidth=1, zorder=0.5)
 
 
-def draw_rows(runs, rows_of, minus=""):
-    """One row per variant: the mean of what a round costs, above that of what is left at the end, with their intervals.
+def draw_rows(runs, rows_of, quantities):
+    """A panel per quantity, with a row per variant: its mean with its interval.
 
-    rows_of: (runs on a data set, Run -> number) -> {variant: mean and half}. minus: how the axes' labels end. Returns
-    (runs, axes of the rounds, axes of the end) of every data set.
+    rows_of: (runs, Run -> number) -> {variant: mean and half}; quantities: of lost_in_a_round and at_the_end. Returns
+    what panels_of does.
     """
     looks = looks_of(runs)
-    heights = [sum(0.1 + 0.13 * len(label_lines(looks[variant])) for variant in by_variant(some))
-               for some in by_dataset(runs).values()]
-    panels = panels_of(runs, 2, 0.9 + max(heights))
-    for some, (lost, end) in panels:
-        draw_intervals(lost, looks, rows_of([run for run in some if run.rounds], Run.lost_in_a_round))
-        draw_intervals(end, looks, rows_of(some, Run.at_the_end))
-        change = "lost" if some[0].better > 0 else "added"
-        lost.set_xlabel(f"{some[0].label} {change} in a round{minus}")
-        end.set_xlabel(f"{some[0].label} at the end{minus}")
-    if band_mark(runs):
-        lost.figure.supxlabel("means over seeds, with their 95 % t-intervals", fontsize="small")
-    for row in zip(*(axes for _, axes in panels)):
+    row = 0.12 + 0.13 * max(len(label_lines(look)) for look in looks.values())
+    panels = panels_of(runs, len(quantities), 0.9 + row * max(
+        len(by_variant(some)) for some in by_dataset(runs).values()))
+    for some, column in panels:
+        for axes, quantity in zip(column, quantities):
+            chosen, value, label = quantity(some)
+            draw_intervals(axes, looks, rows_of(chosen, value), some[0].measure * (rows_of is means_of))
+            axes.set_xlabel(label)
+    one = max(len(seeds) for groups in by_variant(runs).values() for seeds in groups) == 1
+    panels[0][1][0].figure.supxlabel(
+        "one seed, no interval" if one else "means over seeds, with their 95 % t-intervals", fontsize="small")
+    for row in zip(*(column for _, column in panels)):
         labels = [[label.get_text() for label in axes.get_yticklabels()] for axes in row]
         for axes, own in zip(row[1:], labels[1:]):
             if own == labels[0]:
                 axes.set_yticklabels([])
-    return [(some, *axes) for some, axes in panels]
+    return panels
 
 
 def label_lines(look):
     """The lines that a label takes beside the axes."""
-    return textwrap.wrap(look["label"], 27)
+    return style.wrapped(look["label"].strip(), 27).split("\n")
 
 
-def draw_intervals(axes, looks, rows):
+def draw_intervals(axes, looks, rows, measure):
     """Each row's mean with its interval; rows: {variant: mean and half}."""
-    for position, (variant, row) in enumerate(rows.items()):
+    for position, (variant, (middle, low, high)) in enumerate(zip(rows, style.ends_of(rows.values(), measure).T)):
         look = looks[variant]
-        axes.errorbar(row.mean, position, xerr=row.half, color=look["color"], marker=look["marker"], markersize=6,
-                      capsize=3)
+        axes.errorbar(middle, position, xerr=None if np.isnan(low) else [[middle - low], [high - middle]],
+                      color=look["color"], marker=look["marker"], markersize=6, capsize=3)
     axes.set_yticks(range(len(rows)), ["\n".join(label_lines(looks[variant])) for variant in rows], fontsize="small")
     axes.set_ylim(max(1, len(rows)) - 0.5, -0.5)
 
@@ -217,9 +222,11 @@ def draw_seconds(runs):
                 times = [float(np.median([entry.measures["time"] for entry in entries])) for entries in epochs]
                 axes.plot([entries[0].epoch for entries in epochs], times, markevery=max(1, len(epochs) // 10),
                           **looks[variant])
-        axes.set(xlabel="epoch", ylabel="time of an epoch (s)", ylim=(0, None))
-    draw_legend(panels)
+        axes.set(ylabel="time of an epoch (s), median of the seeds", ylim=(0, None))
+        style.count_epochs(axes, max(entry.epoch for run in some for entry in run.epochs))
+    draw_legend(panels, runs, bars=False)
 
 
+BOTH = [lost_in_a_round, at_the_end]
 KINDS = {"removed": draw_removed, "rounds": draw_rounds, "variants": draw_variants, "differences": draw_differences,
          "seconds": draw_seconds}

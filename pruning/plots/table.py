@@ -1,10 +1,11 @@
 """Tables of finished runs, `python plot.py --table`: one table per experiment, one row per variant, in three forms."""
 import csv
 import io
+import textwrap
 
 from pruning import arms, files
 from pruning.errors import UserError
-from pruning.plots.runs import Run, differing, experiments
+from pruning.plots.runs import TERMINAL, Run, cut, differing, experiments
 from pruning.plots.statistics import Difference, Estimate, difference, estimate, mean
 
 CONTROLS = {name: f"minus {arms.ARMS[name].words}" for name in ("none", "random")}  # {arm: the column of differences}
@@ -59,15 +60,32 @@ def tables(runs):
         yield title(settings, found), columns, listed
 
 
-def write(runs, stem):
-    """Print the tables of finished runs, and write them in three forms."""
+def write(runs, stem, forms):
+    """Print the tables of finished runs, and write them in these forms."""
     found = list(tables(runs))
-    text = markdown(found)
-    print(text)
-    for extension, content in ((".md", text), (".csv", comma_separated(found)), (".tex", latex(found))):
-        with files.whole_file(stem + extension) as file:
-            file.write(content.encode())
-        print(f"wrote {stem}{extension}")
+    print(for_terminal(found))
+    for form in forms:
+        with files.whole_file(f"{stem}.{form}") as file:
+            file.write(FORMS[form](found).encode())
+        print(f"wrote {stem}.{form}")
+
+
+def for_terminal(tables):
+    """Aligned columns, at most TERMINAL characters a line; further columns stand below, beside the arms again."""
+    lines = []
+    for heading, columns, listed in tables:
+        texts = [columns, *([cell_text(row[name], row["n"]) for name in columns] for row in listed)]
+        arms, *rest = ([cut(text, TERMINAL // 2) for text in column] for column in zip(*texts))
+        arms = [text.ljust(max(map(len, arms))) for text in arms]
+        blocks = [[arms]]
+        for column in rest:
+            column = [text.rjust(max(map(len, column))) for text in column]
+            if sum(2 + len(first) for first, *_ in [*blocks[-1], column]) > 2 + TERMINAL:
+                blocks.append([arms])
+            blocks[-1].append(column)
+        lines += [textwrap.fill(heading, TERMINAL), ""]
+        lines += [line for block in blocks for line in [*map("  ".join, zip(*block)), ""]]
+    return "\n".join(lines)
 
 
 def markdown(tables):
@@ -145,3 +163,6 @@ def cell_text(value, seeds=None):
 def two_places(number):
     """Never -0.00."""
     return f"{round(number, 2) + 0.0:.2f}"
+
+
+FORMS = {"md": markdown, "csv": comma_separated, "tex": latex}

@@ -42,8 +42,10 @@ class VaePictures:
                 "samples": state.model.decode(self.latents).sigmoid()}
         # What a strip shows: {(epoch, position in MOMENTS, "before round 1"): reconstructions}.
         state.seen[state.epoch, MOMENTS.index(moment), words] = rows["reconstructions"].cpu()
-        self.draw(picture_path(path, words), self.title(state), 128, COUNT,
-                  [f"{arm.words}, epoch {state.epoch}, {words}"], {label: [row] for label, row in rows.items()})
+        picture = picture_path(path, words)
+        self.draw(picture, self.title(state), 128, COUNT, [f"{arm.words}, epoch {state.epoch}, {words}"],
+                  {label: [row] for label, row in rows.items()})
+        return picture
 
     @torch.no_grad()
     def reconstruct(self, state):
@@ -62,10 +64,12 @@ class VaePictures:
         shown = {epochs[round(place)] for place in np.linspace(0, len(epochs) - 1, min(len(epochs), EPOCHS))}
         moments = [moment for moment in moments if moment[0] in shown]
         heads = ["test images", *(f"epoch {epoch}\n{words}" for epoch, _, words in moments)]
-        white = torch.ones_like(self.images)  # in place of a moment that an arm does not have
+        # In place of a moment that an arm does not have, and below the test images.
+        white = torch.ones_like(self.images)
         strip = picture_path(path, "strip")
         self.draw(strip, f"{title}, reconstructions", 84, 2, heads, {
-            words: [self.images, *(cells.get(moment, white) for moment in moments)] for words, cells in rows.items()})
+            words: [white if row else self.images, *(cells.get(moment, white) for moment in moments)]
+            for row, (words, cells) in enumerate(rows.items())})
         print(f"wrote {strip}", flush=True)
 
     def title(self, state):

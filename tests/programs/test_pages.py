@@ -66,8 +66,9 @@ def test_every_command_runs(page, suite, drive, monkeypatch):
         monkeypatch.chdir(suite)
         script, *flags = [path for argument in arguments for path in sorted(glob.glob(argument)) or [argument]]
         flags = ["20" if flag == "10000" else flag for flag in flags]  # images that are held out, of the tiny MNIST
-        if "--table" in flags:
-            pytest.importorskip("scipy")
+        for flag, package in (("--table", "scipy"), ("--tensorboard", "tensorboard")):
+            if flag in flags:
+                pytest.importorskip(package)
         if script.endswith("experiments.py"):
             flags.append("--list")  # hours otherwise
         name = os.path.splitext(os.path.basename(script))[0]

@@ -77,11 +77,10 @@ def test_without_arguments_every_data_set_is_drawn_and_again_to_the_byte(tmp_pat
     names = [os.path.join("logs", dataset, "comparison" + end)
              for dataset in ("Digits", "MNIST") for end in (".png", ".pdf")]
     assert re.findall("wrote (.*)", done.stdout) == names
-    assert (f"{files.log_path('logs', 'MNIST', 'random')}: randomised pruning, training accuracy 87.50% at epoch 3, "
-            "test accuracy 91.50% at epoch 3, 64 of 80 neurons left") in done.stdout.splitlines()
+    assert "randomised pruning: test accuracy 91.50%, 64 of 80 neurons, 1 seed" in done.stdout.splitlines()
     made = {name: (tmp_path / name).read_bytes() for name in names}
     width, height = chunk(made[names[0]], b"IHDR")
-    assert width == 9 * 300 and 1.2 < width / height < 1.6
+    assert width == 8 * 300 and 1.2 < width / height < 1.6
     assert chunk(made[names[0]], b"pHYs") == (11811, 11811)  # pixels per metre: 300 dpi
     assert made[names[1]].startswith(b"%PDF-")
     assert run(os.path.join("logs", "Digits"))[0] == 0
@@ -91,8 +90,10 @@ def test_without_arguments_every_data_set_is_drawn_and_again_to_the_byte(tmp_pat
 @pytest.mark.parametrize("arguments, files_made", [
     ([], ["comparison.pdf", "comparison.png", "vae_comparison.pdf", "vae_comparison.png"]),
     (["--table"], [kind + "comparison" + end for kind in ("", "vae_") for end in (".csv", ".md", ".tex")]),
-    (["--figure", "seconds", "--output", "figure.png"],
-     [kind + "figure_seconds" + end for kind in ("", "vae_") for end in (".pdf", ".png")]),
+    (["--figure", "seconds", "--output", "figure", "--format", "svg,pdf"],
+     [kind + "figure_seconds" + end for kind in ("", "vae_") for end in (".pdf", ".svg")]),
+    (["--figure", "seconds", "--output", "figure.svg"], ["figure.svg", "vae_figure.svg"]),
+    (["--table", "--output", "figure.csv"], ["figure.csv", "vae_figure.csv"]),
     (["--output", os.path.join("new", "figure.pdf")], ["new"])])
 def test_both_kinds_of_logs_in_a_folder_have_files_each(tmp_path, write, write_arms, run, blank, arguments, files_made):
     logs = write_arms()
@@ -104,8 +105,7 @@ def test_both_kinds_of_logs_in_a_folder_have_files_each(tmp_path, write, write_a
     assert [line for line in out if "left out" in line] == [
         f"{MNIST}: no vae_log of these arms, which are left out: without pruning, randomised pruning"]
     if not arguments:
-        assert (f"{logs[-1]}: contribution-based pruning, test loss 260.00 at epoch 2, "
-                "test BCE 250.00 at epoch 2, test KLD 10.00 at epoch 2, 72 of 80 neurons left") in out
+        assert "contribution-based pruning: test loss 260.00, 72 of 80 neurons, 1 seed" in out
 
 
 @pytest.mark.parametrize("output", ["absolute", os.path.join("..", "one")])
@@ -142,13 +142,14 @@ def test_the_figure_lies_beside_the_first_file_and_identical_files_are_named(tmp
     logs = [first, copy, write("b/other.txt", log_text(seed=31))]
     once = run(*logs, "--output", "figure")
     assert (once[0], once[2]) == (0, []) and f"identical files: {first}, {copy}" in once[1]
-    assert once[1][0].startswith(f"{first} and 1 of other seeds, means: contribution-based pruning, ")
+    assert once[1][0].startswith("contribution-based pruning, a/first.txt: ") and once[1][0].endswith(", 2 seeds")
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["figure.pdf", "figure.png", "first.txt"]
     assert run(*logs, os.path.join("a", ".", "first.txt"), "--output", "figure") == once  # named twice: one log
 
 
 BAD = {"empty": ("", 1), "foreign": ("Dear reader,\nthis is a letter.\n", 1), "binary": (bytes(range(256)) * 9, None),
-       "cut": (log_text()[:-20], log_text().count("\n")), "widths": (log_text("none", hidden_widths="wide"), None)}
+       "broken": (log_text().replace("%\nAfter epoch 1", "\nAfter epoch 1"), None),
+       "widths": (log_text("none", hidden_widths="wide"), None)}
 
 
 def test_bad_logs_are_named_with_their_line_and_the_others_are_drawn(tmp_path, write, run, blank):
@@ -158,7 +159,24 @@ def test_bad_logs_are_named_with_their_line_and_the_others_are_drawn(tmp_path, w
     assert [line.split(".txt")[0] for line in err] == [f"plot.py: {path[:-4]}" for path in paths]
     for line, (_, number) in zip(err, BAD.values()):
         assert (number is None or f".txt, line {number}: " in line) and "expected" in line
-    assert (tmp_path / "logs" / "comparison.png").exists() and "64 of 80 neurons left" in "".join(out)
+    assert (tmp_path / "logs" / "comparison.png").exists() and "64 of 80 neurons" in "".join(out)
+
+
+@pytest.mark.parametrize("rest, words", [
+    ("", ""), *((cut, ", its last line is cut") for cut in ("Round 2 after ep", "Epoch: 3, Batch: 0, Loss: 0."))])
+def test_a_run_that_is_still_going_is_drawn_as_far_as_its_log_is_whole(write, run, rest, words):
+    path = write("logs/training_logwithPruning.txt", log_text().split("Round 2")[0] + rest)
+    status, out, err = run(path)
+    assert (status, err) == (0, [])
+    assert out[:2] == [f"{path}: not finished{words}; read up to epoch 2",
+                       "contribution-based pruning: test accuracy 90.00%, 72 of 80 neurons, 1 seed"]
+
+
+def test_what_is_said_of_an_arm_fits_100_columns(write, run, blank):
+    paths = [write(f"logs/{name}.txt", log_text(compensate=True, ranking_images=100, lambda_average=0.25))
+             for name in ("one_long_name" * 5, "another_long_name" * 5)]
+    said = [line for line in run(*paths)[1] if "neurons" in line]
+    assert len(said) == 2 and all(98 < len(line) < 101 and line.endswith(", 1 seed") for line in said)
 
 
 @pytest.mark.parametrize("arguments", [[], ["logs"], ["missing"], ["missing.txt"], [MNIST]])
@@ -174,6 +192,11 @@ def test_an_unwritable_output_is_one_line(tmp_path, write_arms, run, blank):
     (tmp_path / MNIST / "comparison.png").mkdir()
     status, _, err = run()
     assert (status, len(err)) == (2, 1) and "comparison.png: " in err[0]
+
+
+def test_an_unknown_form_is_one_line(write_arms, run):
+    status, out, err = run("--format", "png,gif")
+    assert (status, out, len(err)) == (2, [], 1) and "png,gif" in err[0] and "png,pdf,svg" in err[0]
 
 
 def test_an_unknown_flag_is_one_line(monkeypatch, capsys):

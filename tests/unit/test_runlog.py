@@ -133,6 +133,17 @@ def test_a_log_cut_anywhere_is_read_up_to_a_line_end_or_refused(parse, kind):
             assert sum(map(len, log[2:5])) + bool(log.summary) == lines - FIRST_BATCH
 
 
+def test_the_cut_end_of_a_log_is_left_out_if_the_run_may_still_write_it(tmp_path, parse):
+    path, cut = tmp_path / "growing.txt", []
+    path.write_text(BATCH + "After epoch 1: test accu")
+    assert runlog.parse_log(str(path), cut.append) == parse(BATCH)._replace(path=str(path))
+    (error,) = cut
+    assert isinstance(error, runlog.LogError) and "growing.txt, line 2: " in str(error)
+    path.write_text("After epoch 1: test accu\n" + BATCH)
+    with pytest.raises(runlog.LogError, match="line 1"):
+        runlog.parse_log(str(path), cut.append)
+
+
 # Lines that say something whole that cannot be; tests/unit/test_fuzz.py damages lines in every other way.
 BROKEN = [
     *("Epoch: 1, Batch: 10, Loss: 2.0, Accuracy: " + accuracy

@@ -93,6 +93,7 @@ def test_programs_write_in_their_folders_alone_and_start_only_git(small, seen, d
 
 def test_a_data_set_that_is_not_there_is_downloaded_and_nothing_else(tmp_path, seen, drive):
     status, _, err = drive("--dataset", "2")
-    assert status == 2 and err.startswith("driver.py: FashionMNIST could not be read from or downloaded")
+    # torchvision may say that it downloads.
+    assert status == 2 and "driver.py: FashionMNIST could not be read from or downloaded" in err.splitlines()[-1]
     assert seen["connections"] and seen["writes"] == seen["pickles"] == []
     assert all("fashion-mnist" in url for url in seen["connections"])

@@ -205,9 +205,9 @@ def test_a_strip_has_a_row_per_arm_and_whole_rounds(tmp_path, drawn, images, rou
     assert moments == [words for words in [*list(shades)[1:], "epoch 99\nend"] if words in moments]  # in their order
     assert [words.replace("after", "before") for words in moments[1:-1:2]] == moments[:-1:2]
     assert rows == [("without pruning", GAP + 13), ("contribution-based pruning", 2 * GAP + 39)]
-    for row in (0, 1):
-        for number, image in enumerate(images):
-            assert torch.allclose(shown(figure, row, 0, number, 2), image)
+    for number, image in enumerate(images):  # once, beside the first arm
+        assert torch.allclose(shown(figure, 0, 0, number, 2), image)
+        assert bool((shown(figure, 1, 0, number, 2) == 1).all())
     assert [bool((shown(figure, 0, 1 + column, 0, 2) == 1).all()) for column in range(columns)] == [
         True] * (columns - 1) + [False]
     assert torch.allclose(shown(figure, 0, columns, 0, 2), 0.02 * (1 - images[0]), atol=1e-6)
