@@ -1,4 +1,5 @@
 """What a run says on the terminal: short lines. Its log has every value and every digit."""
+import contextlib
 import os
 import shlex
 import sys
@@ -22,7 +23,7 @@ def short(name, value):
 
 def listed(numbers):
     """A range as text; the middle of a long one is left out."""
-    return ", ".join(map(str, numbers if len(numbers) < 12 else [*numbers[:3], "...", numbers[-1]])) or "none"
+    return ", ".join(map(str, numbers if len(numbers) < 12 else [*numbers[:3], "...", numbers[-1]]))
 
 
 def widths_text(*widths):
@@ -65,7 +66,7 @@ class Terminal:
             "network": f"{type(model).__name__}, {count_parameters(model):,} parameters, hidden neurons "
                        + widths_text(*([widths] if last_widths == widths else [widths, last_widths])),
             "arms": f"{', '.join(arm.name for arm in arms)}; {seeds}",
-            "epochs": f"{settings.total_epochs}, rounds after epochs {listed(after)}",
+            "epochs": f"{settings.total_epochs}, {f'rounds after epochs {listed(after)}' if after else 'no rounds'}",
             "device": f"{command.provenance['machine']} ({settings.device}), {settings.precision}, "
                       f"{command.provenance['threads']} thread{'s' * (command.provenance['threads'] > 1)} per run",
             "logs": os.path.join(settings.log_folder, settings.dataset)}
@@ -75,8 +76,8 @@ class Terminal:
     def after_epoch(self, words, epoch, measures):
         """In a file, which has no bar, a line every few epochs, so that a job's log shows life."""
         if not sys.stdout.isatty() and epoch % max(1, self.settings.total_epochs // LINES) == 0:
-            self.say(f"{words}: epoch {epoch} of {self.settings.total_epochs}, "
-                     f"{self.main(measures)} {short(self.main(measures), measures[self.main(measures)])}")
+            name = self.main(measures)
+            self.say(f"{words}: epoch {epoch} of {self.settings.total_epochs}, {name} {short(name, measures[name])}")
 
     def after_round(self, words, number, before, after):
         """The line of a round: all widths if they fit, else how many neurons there are."""
@@ -94,9 +95,14 @@ class Terminal:
 
     def end(self, paths):
         """What came of every arm, from its logs, {arm: [path, ...]}; and the command that draws them."""
-        found = {arm: [Run(runlog.parse_log(log)) for log in logs] for arm, logs in paths.items()}
-        found = {arm: [run for run in runs if run.summary] for arm, runs in found.items()}
-        rows = [row_of(arm, runs, self.settings.seeds > 1) for arm, runs in found.items() if runs]
+        rows = []
+        for arm, logs in paths.items():
+            runs = []
+            for log in logs:
+                with contextlib.suppress(runlog.LogError):  # of a run that has diverged at once
+                    runs.append(Run(runlog.parse_log(log)))
+            runs = [run for run in runs if run.summary]
+            rows += [row_of(arm, runs, self.settings.seeds > 1)] if runs else []
         if rows:
             print("\n".join(aligned([list(rows[0]), *(list(row.values()) for row in rows)])))
             folder = os.path.join(self.settings.log_folder, self.settings.dataset)

@@ -186,8 +186,8 @@ def cost_table():
     """Seconds an epoch before the first round and after the last one, beside parameters and multiply-adds."""
     names = {"MNIST": "MNIST", "CIFAR10": "CIFAR-10", "FashionMNIST": "VAE, Fashion-MNIST"}
     found = {words: findings.costs(name) for name, words in names.items()}
-    return tabular([("an epoch (s)", 2), ("before / after", 3)],
-                   ["before", "after", "time", "parameters", "multiply-adds", "a round (s)"],
+    return tabular([("seconds per epoch", 2), ("before / after", 3)],
+                   ["before", "after", "time", "parameters", "multiply-adds", "seconds per round"],
                    [[words, *cost.values()] for words, cost in found.items() if cost])
 
 

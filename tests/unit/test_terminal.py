@@ -91,7 +91,7 @@ def test_the_start_says_what_matters_in_ten_short_lines(said, names, widths):
     assert words["data"] == "MNIST, 60,000 training and 10,000 test images"
     assert words["network"] == f"FeedForward, 2,390 parameters, hidden neurons {widths}"
     assert words["arms"] == f"{', '.join(names)}; seeds 30 to 32"
-    assert words["epochs"].endswith("30, 40, 50, 60, 70, 80, 90" if "contribution" in names else "none")
+    assert words["epochs"].endswith("30, 40, 50, 60, 70, 80, 90" if "contribution" in names else ", no rounds")
     assert words["logs"].replace("\\", "/") == "logs/MNIST"
 
 
@@ -115,7 +115,8 @@ def test_the_end_is_a_table_of_the_finished_runs_and_the_command_for_the_figure(
     monkeypatch.setattr(sys, "argv", ["driver.py"])
     speaking, lines = said(seeds=2, log_folder="my logs", dataset="MNIST", quiet=True)
     paths = {ARMS["contribution"]: [log_at(tmp_path / "a.txt", 30, 95.0), log_at(tmp_path / "b.txt", 31, 96.0)],
-             ARMS["random"]: [log_at(tmp_path / "c.txt", 30, 95.0, finished=False)]}
+             ARMS["random"]: [log_at(tmp_path / "c.txt", 30, 95.0, finished=False)],
+             ARMS["none"]: [str(tmp_path / "one that has not begun.txt")]}
     speaking.end(paths)
     heads, row, blank, hint = lines()
     assert heads.split("  ")[0] == "arm" and row.split() == [
