@@ -118,11 +118,11 @@ def halved(image_shape, times, evenly):
 
 def load(path):
     """The network that a run has saved, in evaluation mode, and what it was trained on: {"dataset": ..., "seed": ...,
-    "mean": ..., "std": ...}; pixels in [0, 1] become (pixel - mean) / std."""
+    "mean": ..., "std": ...}; pixels in [0, 1] become (pixel - mean) / std. A network of an earlier version gives {}."""
     saved = torch.load(path, map_location="cpu", weights_only=True)
     model = (VAE if "latent" in saved["network"] else build)(**saved["network"])
     model.load_state_dict(saved["weights"])
-    return model.eval(), ast.literal_eval(saved["about"])
+    return model.eval(), ast.literal_eval(saved.get("about", "{}"))
 
 
 def build(image_shape, conv_widths, hidden_widths, classes):

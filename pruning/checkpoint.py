@@ -35,7 +35,7 @@ def write(state, outputs):
     """
     for log in outputs.logs:
         os.fsync(log.fileno())
-    text = {"format": FORMAT, **outputs.about,  # extent() raises before another run's checkpoint would be replaced
+    text = {"format": FORMAT, **outputs.about,  # extent() raises if a log is no longer ours
             "extents": {os.path.basename(log.name): files.extent(log) for log in outputs.logs},
             "widths": widths_of(state.model), **{name: getattr(state, name) for name in NUMBERS}}
     save({"text": repr(text), "weights": state.model.state_dict(), "optimizer": state.optimizer.state_dict()["state"],

@@ -68,6 +68,9 @@ def read_command(arguments, description, program, constants, default_pruning, ar
     values.update(known[program.prefix + flags["dataset"]], pruning=default_pruning, compare=[])
     for name, value in flags.items():
         values[name] = check_value(name, value, table[name], flag(name)) if name in table else value
+    for name in values["compare"] or [values["pruning"]]:
+        if name not in arms:
+            raise UserError(f"{resume}: the arm {name!r} of this run is no longer in ranking.py, CRITERIA; put it back")
     check_together(values, program.prefix)
     if values["initial_iterations"] >= values["total_epochs"] and values["pruning"] != "none":
         print(f"no neuron will be removed: {program.prefix}initial_iterations = {values['initial_iterations']} leaves "
@@ -118,7 +121,7 @@ def make_parser(values, program, description, default_pruning, arms):
     begin.add_argument("--dry-run", **yes,
                        help="try everything for a moment, say what the run will take, leave nothing")
     more_or_less = parser.add_mutually_exclusive_group()
-    more_or_less.add_argument("--quiet", **yes, help="print the last table and what goes wrong, nothing else")
+    more_or_less.add_argument("--quiet", **yes, help="print little more than the last table and what goes wrong")
     more_or_less.add_argument("--verbose", **yes, help="print the log's whole header and the network as well")
     parser.add_argument("--tensorboard", **yes, help="write the measures of epochs and rounds for TensorBoard too "
                         "(needs the package tensorboard)")

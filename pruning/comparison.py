@@ -14,7 +14,7 @@ from pruning.errors import UserError, ended_well
 from pruning.provenance import read_provenance
 from pruning.schedule import final_widths
 from pruning.settings import check_unchanged, frozen
-from pruning.tensorboard import Boards
+from pruning.tensorboard import Boards, summary_writer
 from pruning.terminal import Terminal
 
 # What one command asks for, checked and complete. program: settings.CLASSIFIER or VAE; settings: its frozen values;
@@ -54,13 +54,16 @@ def compare(command, workload):
     if settings.ranking_images > len(workload.dataset.train):
         raise UserError(f"ranking_images = {settings.ranking_images}; there are {len(workload.dataset.train)} training "
                         "images")
+    if request.tensorboard:
+        summary_writer()  # or a run would begin that has to end at once
     stop = signals.Stop()
     terminal = Terminal(settings, request)
     comparisons = [Comparison(seed, command, workload, stop, terminal)
                    for seed in range(settings.seed, settings.seed + settings.seeds)]
     first = comparisons[0]
-    terminal.start(command, workload.dataset, first.arms, first.initial_widths(first.arms[0]),
-                   first.fresh(first.arms[0]).model)
+    described = next((arm for arm in first.arms if arm.name != "scratch"), first.arms[0])
+    terminal.start(command, workload.dataset, first.arms, first.initial_widths(described),
+                   first.fresh(described).model)
     if request.dry_run:
         return dry_run.rehearse(command, comparisons, workload)
     with stop:
@@ -124,8 +127,10 @@ class Comparison:
         training.train(state, self.workload, self.settings, arm, self.settings.total_epochs, outputs, self.stop)
         about = {"dataset": self.settings.dataset, "seed": self.seed, **self.workload.scale}
         checkpoint.save_network(files.network_path(log.name), self.workload.network, state.model, about)
-        with Boards(self.terminal.tensorboard, [log], state.epoch) as boards:
-            boards.add_picture(state.epoch, self.workload.show(state, arm, "end", log.name))
+        picture = self.workload.show(state, arm, "end", log.name)
+        if picture:
+            with Boards(self.terminal.tensorboard, [log], state.epoch) as boards:
+                boards.add_picture(state.epoch, picture)
         training.finish(state, self.workload, log)
 
     def conclude(self):

@@ -135,9 +135,7 @@ def fetch(name, folder, *options):
                 return [kind(folder, download=not number, **some) for number, some in enumerate(options)]
         except Exception as error:  # whatever the network, the disk or torchvision's reader says
             reason = " ".join(str(error).split()) or type(error).__name__
-            wanted = "its files"
-            if name == "CelebA":
-                wanted = ", ".join(checksums(kind)) + " and the unpacked folder img_align_celeba"
+            wanted = ", ".join(checksums(kind)) + " and the unpacked folder img_align_celeba" * (name == "CelebA")
             raise UserError(f"{name} could not be read from or downloaded to {where} ({reason}); put {wanted} there by "
                             "hand, or take data set 0, Digits, which needs no network")
 

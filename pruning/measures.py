@@ -7,7 +7,7 @@ from pruning.groups import count_parameters, multiply_adds, widths_of
 
 def describe(state, workload):
     """The size of a network, the measures over the whole training and test set, and the workload's further ones."""
-    model, dataset, objective = state.model, workload.dataset, workload.objective
+    model, dataset, objective = state.model.eval(), workload.dataset, workload.objective
     widths, (image, _) = widths_of(model), next(dataset.test.batches(1))
     return {"widths": widths, "neurons": sum(widths), "parameters": count_parameters(model),
             "multiply-adds": multiply_adds(model, image), **evaluate(model, dataset.train, objective, "training "),

@@ -10,8 +10,8 @@ class Passes:
     """Forward passes of the training set through a frozen model in evaluation mode, batch by batch.
 
     batches: a function that yields images and labels. objective: that of a Workload, with a measure "loss", the mean
-    over a batch. with_moments: whether `activations` also gathers what `moments` gives. Batches are not collected: all
-    of CelebA's activations would take 8 GB.
+    over a batch. with_moments: whether `activations` also gathers what `moments` gives. Activations are handed
+    on batch by batch: all of CelebA's would take 8 GB.
     """
 
     def __init__(self, model, batches, objective, with_moments=False):
@@ -24,15 +24,17 @@ class Passes:
 
         A VAE decodes posterior means.
         """
+        squares, count = [], 0
         with self.listening(to_the_end=False) as heard:
             for images, _ in self.batches():
                 heard.clear()
                 with contextlib.suppress(Reached):
                     self.model(images)
                 if self.with_moments:
-                    squares, count = self.gathered or ([], 0)
-                    self.gathered = added(squares, [a.T @ a for a in map(exact, heard)]), count + len(heard[0])
+                    squares, count = added(squares, [a.T @ a for a in map(exact, heard)]), count + len(heard[0])
                 yield list(heard)
+        if self.with_moments:
+            self.gathered = squares, count  # here, since a criterion may end its pass early
 
     def gradients(self):
         """Yield pairs of a batch's activations and the gradients of its images' losses by them, one per group.
@@ -81,7 +83,7 @@ class Reached(Exception):
 
 
 def mean_over_passes(batches, function):
-    """The mean over all passes of a function of the numbers, (B, N) -> (B, N); one tensor (N,) per group."""
+    """The mean over all images of a function of their numbers, (B, N) -> (B, N); one tensor (N,) per group."""
     totals, count = [], 0
     for blocks in batches:
         totals = added(totals, [function(exact(block)).sum(0) for block in blocks])

@@ -30,8 +30,8 @@ def divide_threads(jobs, device):
 
 
 class Piece:
-    """A piece of a comparison's work. after: the pieces that must have ended well before it begins. status: how it has
-    ended, None before: 0, DIVERGED also if one before it has, or another exit status of its process."""
+    """A piece of a comparison's work. after: the pieces that must have ended well before it begins. status: None until
+    it has ended; then 0, DIVERGED (it or one before it has), or another exit status of its process."""
 
     def __init__(self, name, comparison, work, after):
         self.name, self.comparison, self.work, self.after = name, comparison, work, after

@@ -91,4 +91,5 @@ def cut(comparison):
             name: value for name, value in now.items() if value != then.get(name) and name not in RESULTLESS}))
         state = checkpoint.restore(comparison.fresh(arms[0]), saved)
         checkpoint.write(state, outputs)
-        comparison.terminal.say(f"{', '.join(log.name for log in outputs.logs)}: goes on after epoch {state.epoch}")
+        names = ", ".join(log.name for log in outputs.logs)
+        comparison.terminal.say(f"going on after epoch {state.epoch}: {names}")

@@ -1,4 +1,4 @@
-"""Who stays: a criterion's scores, checked and ranked."""
+"""Which neurons stay: a criterion's scores, checked and ranked."""
 from collections import namedtuple
 
 import torch

@@ -40,10 +40,15 @@ class Boards:
                 writer.add_image(f"pictures/{moment}", image.imread(path), epoch, dataformats="HWC")
 
 
-def writer_of(log, epoch):
+def summary_writer():
+    """The class that writes for TensorBoard. Raises UserError if the package is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise UserError("--tensorboard needs a package: pip install tensorboard")
+    return SummaryWriter
+
+
+def writer_of(log, epoch):
     folder, name = os.path.split(os.path.splitext(log)[0])
-    return SummaryWriter(os.path.join(folder, "tensorboard", name), purge_step=epoch + 1)
+    return summary_writer()(os.path.join(folder, "tensorboard", name), purge_step=epoch + 1)

@@ -76,12 +76,12 @@ class Terminal:
     def after_epoch(self, words, epoch, measures):
         """In a file, which has no bar, a line every few epochs, so that a job's log shows life."""
         if not sys.stdout.isatty() and epoch % max(1, self.settings.total_epochs // LINES) == 0:
-            name = self.main(measures)
+            name = self.compared_by(measures)
             self.say(f"{words}: epoch {epoch} of {self.settings.total_epochs}, {name} {short(name, measures[name])}")
 
     def after_round(self, words, number, before, after):
         """The line of a round: all widths if they fit, else how many neurons there are."""
-        name, sides = self.main(after), (before, after)
+        name, sides = self.compared_by(after), (before, after)
         change = " => ".join(short(name, side[name]) for side in sides)
         sizes = [widths_text(*(side["widths"] for side in sides)),
                  "neurons " + " => ".join(str(sum(side["widths"])) for side in sides)]
@@ -89,7 +89,7 @@ class Terminal:
         self.say(lines[len(lines[0]) > COLUMNS])
 
     @staticmethod
-    def main(measures):
+    def compared_by(measures):
         """The measure by which arms are compared."""
         return "test accuracy" if "test accuracy" in measures else "test loss"
 
@@ -113,11 +113,12 @@ class Terminal:
 def row_of(arm, runs, several):
     """What the last table says of an arm, {column: text}: means over its seeds, with the 95 % t-interval."""
     first, ends = runs[0], estimate([run.at_the_end() for run in runs])
+    unit = "%" if first.better > 0 else ""
     lost = [run.lost_in_a_round() for run in runs if run.rounds]
     return {"arm": arm.name, **({"seeds": str(len(runs))} if several else {}),
             "neurons left": f"{first.summary['neurons']:,}", "parameters": f"{first.summary['parameters']:,}",
-            first.called(first.measure): short(first.measure, ends.mean) + (f" ± {ends.half:.2g}" if ends.half else ""),
-            f"{'lost' if first.better > 0 else 'added'} per round": short(first.measure, mean(lost)) if lost else "",
+            first.called(first.measure): f"{ends.mean:.2f}{unit}" + (f" ± {ends.half:.2f}" if len(runs) > 1 else ""),
+            f"{'lost' if first.better > 0 else 'added'} per round": f"{mean(lost):.2f}{unit}" if lost else "",
             "seconds": f"{mean([run.summary['time'] for run in runs]):.3g}"}
 
 

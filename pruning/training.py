@@ -89,7 +89,7 @@ def train(state, workload, settings, arm, last_epoch, outputs, stop):
                     checkpoint.write(state, outputs)
                     boards.add(state.epoch, before, "before a round")
                     boards.add(state.epoch, after, "after a round")
-                    outputs.terminal.after_round(words, state.rounds, before, after)  # last: a closed terminal raises
+                    outputs.terminal.after_round(words, state.rounds, before, after)  # last: it may be closed
                 for picture in pictures:
                     boards.add_picture(state.epoch, picture)
             bar.set_description_str(f"{words} {state.epoch + 1}/{settings.total_epochs}")

@@ -80,7 +80,8 @@ def test_it_knows_that_shared_epochs_come_first_and_arms_are_not_split(small, dr
     (["--pruning", "scratch"], "8-4", "6 epochs in all, 0 rounds per arm"),
     (["--compare", "none,scratch"], "10-6 => 8-4", "12 epochs in all, 0 rounds per arm"),
     # Of every seed 6 epochs from scratch, 3 shared ones and 3 of each of the two arms.
-    (["--seeds", "2", "--compare", "scratch,random,contribution"], "8-4", "30 epochs in all, 2 rounds per arm")])
+    (["--seeds", "2", "--compare", "scratch,random,contribution"], "10-6 => 8-4",
+     "30 epochs in all, 2 rounds per arm")])
 def test_it_knows_what_each_arm_and_seed_adds(small, drive, asked, widths, work):
     status, out, _ = drive(*ONE, *asked, "--dry-run")
     assert status == 0 and told(out)["work"] == work and told(out)["network"].endswith(f"hidden neurons {widths}")

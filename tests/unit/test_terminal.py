@@ -120,7 +120,7 @@ def test_the_end_is_a_table_of_the_finished_runs_and_the_command_for_the_figure(
     speaking.end(paths)
     heads, row, blank, hint = lines()
     assert heads.split("  ")[0] == "arm" and row.split() == [
-        "contribution", "2", "72", "17,632", "95.5%", "±", "6.4", "10%", "45.7"]
+        "contribution", "2", "72", "17,632", "95.50%", "±", "6.35", "10.00%", "45.7"]
     assert (blank, hint) == ("", "for a figure: python plot.py 'my logs/MNIST'")
     assert max(map(len, lines())) <= terminal.COLUMNS
 
@@ -128,4 +128,4 @@ def test_the_end_is_a_table_of_the_finished_runs_and_the_command_for_the_figure(
 def test_a_single_run_has_no_interval(tmp_path):
     run = Run(runlog.parse_log(log_at(tmp_path / "a.txt", 30, 95.0)))
     row = terminal.row_of(ARMS["contribution"], [run], False)
-    assert "seeds" not in row and row["test accuracy"] == "95%"
+    assert "seeds" not in row and row["test accuracy"] == "95.00%"
