@@ -105,6 +105,7 @@ def draw_or_tabulate(runs, arguments, stem, forms):
         curves.describe(lines)
         try:
             if arguments.figure == "epochs":
+                curves.say_what_differs(shown)
                 curves.draw(lines)
             else:
                 summaries.KINDS[arguments.figure](shown)

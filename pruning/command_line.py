@@ -56,6 +56,8 @@ def read_command(arguments, description, program, constants, default_pruning, ar
     resume = flags.pop("resume", None)
     earlier = {"flags": {}}
     if resume is not None:
+        if os.path.isdir(resume):
+            raise UserError(f"--resume {resume}: a folder; give one of the logs in it")
         if not os.path.basename(resume).startswith(program.log):
             raise UserError(f"--resume {resume}: no log of this program, whose logs are called {program.log}...")
         if "log_folder" in flags:
@@ -125,13 +127,14 @@ def make_parser(values, program, description, default_pruning, arms):
     more_or_less.add_argument("--verbose", **yes, help="print the log's whole header and the network as well")
     parser.add_argument("--tensorboard", **yes, help="write the measures of epochs and rounds for TensorBoard too "
                         "(needs the package tensorboard)")
-    kinds = {int: (int, "N"), float: (float, "X"), str: (str, "TEXT"), list: (widths, "N-N"),
+    kinds = {int: (number_of(int, "a whole number"), "N"), float: (number_of(float, "a number, as in 0.1"), "X"),
+             str: (str, "TEXT"), list: (widths, "N-N"),
              bool: (lambda text: {"true": True, "false": False}.get(text.lower(), text), "BOOL")}
     for name, setting in {**SETTINGS, **program.table}.items():
         now = values.get(name, "as in the data set's table")
         spellings = [name] + [other for other, known in OTHER_SPELLINGS.items() if known == name]
         kind, metavar = kinds[setting.kind]
-        written = "; written 50-30, - for none" if setting.kind is list else ""
+        written = "; written 50-30" * (setting.kind is list) + ", - for none" * (name == "conv_widths")
         parser.add_argument(*map(flag, spellings), dest=name, type=kind, metavar=metavar,
                             help=f"{setting.meaning}; {setting.legal}{written} (now: {now})".replace("%", "%%"))
     return parser
@@ -140,10 +143,24 @@ def make_parser(values, program, description, default_pruning, arms):
 def arm_list(arms, text):
     """The arms of a list with commas between them. Raises UserError."""
     names = [name.strip() for name in text.split(",")]
-    wrong = [name for name in names if name not in arms or names.count(name) > 1]
-    if wrong:
-        raise UserError(f"--compare {text}: {wrong[0]!r}; legal: some of {', '.join(arms)}, each once")
+    if "" in names:
+        raise UserError(f"--compare {text}: a name is missing; write the list without spaces, as in none,random")
+    for name in names:
+        if name not in arms:
+            raise UserError(f"--compare {text}: {name!r} is no arm; legal: some of {', '.join(arms)}, each once")
+        if names.count(name) > 1:
+            raise UserError(f"--compare {text}: {name!r} stands twice; name each arm once")
     return names
+
+
+def number_of(kind, words):
+    """What reads a flag's number."""
+    def read(text):
+        try:
+            return kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not {words}")
+    return read
 
 
 def widths(text):

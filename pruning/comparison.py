@@ -27,9 +27,10 @@ def prepare(program, description, constants, ranking):
 
     description: of the program, for -h. constants, ranking: the modules that people edit.
     """
-    by_contribution = getattr(ranking, "contribBasedPruning", "missing")
+    by_contribution = getattr(ranking, "contribBasedPruning", None)
     if by_contribution not in (True, False):
-        raise UserError(f"ranking.py: contribBasedPruning is {by_contribution!r}; legal: True or False")
+        found = "missing" if by_contribution is None else repr(by_contribution)
+        raise UserError(f"ranking.py: contribBasedPruning is {found}; legal: True or False")
     arms, default = with_criteria(ranking.CRITERIA), "contribution" if by_contribution else "random"
     values, request = read_command(sys.argv[1:], description, program, constants, default, arms, resume.recall)
     keep_freed_memory()

@@ -7,7 +7,7 @@ from matplotlib.lines import Line2D
 
 from pruning import runlog
 from pruning.plots import style
-from pruning.plots.runs import TERMINAL, by_dataset, cut, experiments, first_of_each
+from pruning.plots.runs import TERMINAL, by_dataset, cut, experiments, first_of_each, unlike
 from pruning.plots.statistics import estimate
 
 ROUNDS = 20  # rounds up to which a panel has a vertical line at each
@@ -79,6 +79,14 @@ def neurons_and_rounds(run):
     points = [(0, sum(widths))] + [(entry.epoch, sum(entry.after["widths"])) for entry in known]
     last = max(epochs + rounds + [entry.epoch for entry in run.epochs])
     return points + [(last, points[-1][1])], rounds
+
+
+def say_what_differs(runs):
+    """Say in what the runs on a data set differ besides seed and arm, since one figure shows them together."""
+    for dataset, some in by_dataset(runs).items():
+        names = unlike([run for run in some if run.settings])  # another program's log says none
+        if names:
+            print(f"{dataset}: these logs are drawn together, but differ in {', '.join(names)}")
 
 
 def describe(lines):

@@ -23,6 +23,7 @@ FREE = RESULTLESS | {"seed", "seeds", "pruning", "compare", "initial_widths", "d
 HEADER = {"dataset": str, "total_epochs": int, "initial_iterations": int, "increment": int, "prune_percent": float,
           "pruning": str, "seed": int, "hidden_widths": list}
 ADDED = {"compensate": bool, "lambda_average": float, "lambda_max": float, "ranking_images": int}
+SCHEDULE = ["initial_iterations", "increment", "prune_percent"]  # they decide how many neurons are removed
 TERMINAL = 100  # characters in a line of what plot.py prints of runs
 
 
@@ -150,3 +151,9 @@ def differing(settings):
     """The names of what several runs' settings do not have in common."""
     settings = list(map(dict, settings))
     return [name for name in dict.fromkeys(itertools.chain(*settings)) if len({one.get(name) for one in settings}) > 1]
+
+
+def unlike(runs):
+    """The names of the settings that runs do not have in common; the schedule counts only for arms with rounds."""
+    pruned = differing([run.settings for run in runs if run.arm.name != "none"])
+    return [name for name in differing([run.settings for run in runs]) if name not in SCHEDULE or name in pruned]

@@ -5,13 +5,12 @@ from matplotlib.lines import Line2D
 from pruning.arms import ARMS
 from pruning.errors import UserError
 from pruning.plots import style
-from pruning.plots.runs import Run, by_dataset, differing, experiments, place
+from pruning.plots.runs import SCHEDULE, Run, by_dataset, experiments, place, unlike
 from pruning.plots.statistics import difference, estimate, mean
 
 FINE = {"linewidth": 1.4, "markersize": 5}  # for lines that do not coincide over long stretches
 BEFORE = {**style.DASHED, **style.HOLLOW}  # the look of what stands before a round
 SHIFT, BESIDE = 0.3, "\n(arms side by side)"  # of the places on the axis of the neurons removed; what it says of that
-SCHEDULE = ["initial_iterations", "increment", "prune_percent"]  # which decide on the part of the neurons removed
 
 
 def by_variant(runs):
@@ -30,9 +29,9 @@ def check(runs, kind):
     for name, some in by_dataset(runs).items():
         if kind != "removed" and not any(run.rounds for run in some):
             raise UserError(f"no log of {name} has a round; give those of arms that prune")
-        unlike = [setting for setting in differing(experiments(some)) if setting not in free]
-        if unlike:
-            raise UserError(f"--figure {kind}: logs of {name} differ in {', '.join(unlike)}; give those that do not")
+        names = [setting for setting in unlike(some) if setting not in free]
+        if names:
+            raise UserError(f"--figure {kind}: logs of {name} differ in {', '.join(names)}; give those that do not")
 
 
 def panels_of(runs, rows=1, height=3.2):

@@ -361,7 +361,7 @@ def test_another_number_of_threads_or_another_processor_stands_in_the_log(name, 
 
 def test_a_log_of_the_other_program_or_of_none_is_refused(refused):
     assert "whose logs are called vae_log" in refused(program="vae.py")
-    assert "whose logs are called training_log" in refused(log="logs/MNIST")
+    assert "logs/MNIST: a folder; give one of the logs in it" in refused(log="logs/MNIST")
     assert "nowhere.txt: no such log" in refused(log="training_lognowhere.txt")
 
 

@@ -37,7 +37,7 @@ def test_the_switch_in_ranking_chooses_the_arm(prepare, program, switch, pruning
     assert prepare(*DIGITS, "--pruning", "taylor", program=program, switch=switch).settings.pruning == "taylor"
 
 
-@pytest.mark.parametrize("switch, words", [("False", "'False'"), (2, "2"), (None, "'missing'")])
+@pytest.mark.parametrize("switch, words", [("False", "'False'"), (2, "2"), (None, "missing")])
 def test_a_switch_that_is_not_true_or_false_is_refused(prepare, switch, words):
     assert refusal(prepare, *DIGITS, switch=switch) == (
         f"ranking.py: contribBasedPruning is {words}; legal: True or False")
