@@ -60,7 +60,7 @@ def rehearse(command, comparisons, workload):
     elapsed = math.ceil(len(comparisons) / at_once) * together + math.ceil(len(paths) / at_once) * alone
     side_by_side = f", {at_once} runs at a time" if at_once > 1 else ""
     print(f"""work     {epochs} epochs in all, {len(schedule)} rounds per arm
-time     about {duration(elapsed)} ({epoch_time:.2g} s per epoch, {round_time:.2g} s per round{side_by_side})
+time     about {duration(elapsed)} ({epoch_time:.3g} s per epoch, {round_time:.3g} s per round{side_by_side})
 disk     about {megabytes(needed)} in {settings.log_folder}, {megabytes(free)} free
 This was a dry run: all that the run needs is there; nothing was kept.""")
 

@@ -26,8 +26,8 @@ def reopen(comparisons, command):
     changes nothing, if anything does not fit."""
     log = command.request.resume
     if not any(is_of(log, comparison) for comparison in comparisons):
-        raise UserError(f"{log}: a run goes on under the names that it began with; give the files of all its arms "
-                        f"names like {next(iter(comparisons[0].paths.values()))} again")
+        raise UserError(f"{log}: a run goes on under the names that it began with; rename the files of all its arms to "
+                        f"names like {next(iter(comparisons[0].paths.values()))}")
     begun = [comparison for comparison in comparisons if has_begun(comparison) or is_of(log, comparison)]
     for comparison in begun:
         comparison.logs = dict(zip(comparison.arms, files.reopen(list(comparison.paths.values()))))

@@ -162,7 +162,8 @@ def parse_log(path, on_cut=None):
     except OSError as error:
         raise LogError(f"{path}: {reason(error)}")
     if not log.batches:
-        raise LogError(f"{path}, line 1: no batch line follows; expected lines like '{BATCH.example}'")
+        wanted = "its run has not ended an epoch yet" if log.header else f"expected lines like '{BATCH.example}'"
+        raise LogError(f"{path}, line 1: no batch line follows; {wanted}")
     return log
 
 
@@ -188,7 +189,7 @@ def parse_line(log, number, line):
             raise ValueError("digits may be missing")
         kind.parse(log, *re.fullmatch(kind.pattern, text).groups())
     except (AttributeError, LookupError, TypeError, ValueError, SyntaxError, RecursionError, MemoryError):
-        raise LogError(f"{log.path}, line {number}: {text!r:.62} is broken or cut; "
+        raise LogError(f"{log.path}, line {number}: {text[:60]!r} is broken or cut; "
                        f"expected a line like '{kind.example}'")
 
 

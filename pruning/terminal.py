@@ -47,7 +47,7 @@ class Terminal:
     def bar(self, **options):
         """A progress bar, unless the run is quiet, beside others, or writes into a file."""
         hidden = self.quiet or self.settings.jobs > 1
-        return tqdm(unit="batch", leave=False, disable=True if hidden else None, **options,
+        return tqdm(unit="batch", leave=False, disable=True if hidden else None, smoothing=0.05, **options,
                     bar_format="{desc}{postfix} |{bar}| {percentage:.0f}% {remaining} {rate_fmt}")
 
     def start(self, command, dataset, arms, widths, model):

@@ -33,7 +33,9 @@ def logs_at(path):
         stems = {arm: os.path.splitext(files.log_path(path, "", arm, prefix))[0] for arm in arms.COMPARED}
         missing = [arms.named(arm).words for arm, stem in stems.items()
                    if not any(re.fullmatch(re.escape(stem) + r"(-seed\d+)?\.txt", log) for log in logs)]
-        if 0 < len(missing) < len(stems):
+        others = [log for log in logs if os.path.basename(log).startswith(prefix)
+                  and not any(log.startswith(stem) for stem in stems.values())]
+        if 0 < len(missing) < len(stems) and not others:  # with others the arms were chosen by name
             print(f"{path}: no {prefix} of these arms, which are left out: {', '.join(missing)}")
     return logs
 

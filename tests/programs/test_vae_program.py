@@ -23,6 +23,14 @@ def drawn(monkeypatch):
     return figures
 
 
+def test_tensorboard_shows_the_pictures(small):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    assert Program(small, *ALONE["vae.py"], "--pruning", "random", "--tensorboard", program="vae.py").end()[0] == 0
+    shown = accumulator.EventAccumulator(str(small / "logs" / "MNIST" / "tensorboard" / "vae_logworstPruning"))
+    shown.Reload()
+    assert sorted(shown.Tags()["images"]) == ["pictures/after_round_1", "pictures/before_round_1", "pictures/end"]
+
+
 def test_every_picture_opens_and_shows_something(small):
     assert Program(small, *TINY["vae.py"], program="vae.py").end()[0] == 0
     seen = {path.name: matplotlib.image.imread(str(path)) for path in (small / "logs" / "MNIST").glob("*.png")}

@@ -47,3 +47,12 @@ def test_a_description_has_sizes_measures_and_the_workloads_own():
         "multiply-adds": 16 * 50 + 50 * 30 + 30 * 3}
     assert [name for name in measures.describe(classifier(), workload) if " " in name] == [
         "training loss", "training accuracy", "test loss", "test accuracy", "active units"]
+
+
+def test_a_description_leaves_running_statistics_alone():
+    state = classifier()
+    first = state.model.layers[0]
+    state.model.layers[0] = nn.Sequential(first, nn.BatchNorm1d(50))  # in training mode it fails on one image
+    state.model.groups = list
+    measures.describe(state, random_workload())
+    assert state.model.layers[0][1].num_batches_tracked == 0
