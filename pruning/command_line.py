@@ -9,7 +9,7 @@ from collections import namedtuple
 from pruning import menu
 from pruning.arms import COMPARED
 from pruning.errors import UserError
-from pruning.settings import OTHER_SPELLINGS, SETTINGS, check_value, read_constants
+from pruning.settings import FOLDERS, OTHER_SPELLINGS, SETTINGS, check_value, read_constants
 
 # What this command line asks for besides values. flags: those of this one and of the run that goes on; resume: the log
 # of that run, or None; earlier: its checkpoint; dry_run: whether to try only; quiet, verbose, tensorboard: flags.
@@ -128,12 +128,13 @@ def make_parser(values, program, description, default_pruning, arms):
     parser.add_argument("--tensorboard", **yes, help="write the measures of epochs and rounds for TensorBoard too "
                         "(needs the package tensorboard)")
     kinds = {int: (number_of(int, "a whole number"), "N"), float: (number_of(float, "a number, as in 0.1"), "X"),
-             str: (str, "TEXT"), list: (widths, "N-N"),
-             bool: (lambda text: {"true": True, "false": False}.get(text.lower(), text), "BOOL")}
+             str: (str, ""), list: (widths, "N-N"),
+             bool: (lambda text: {"true": True, "false": False}.get(text.lower(), text), "")}
     for name, setting in {**SETTINGS, **program.table}.items():
         now = values.get(name, "as in the data set's table")
         spellings = [name] + [other for other, known in OTHER_SPELLINGS.items() if known == name]
         kind, metavar = kinds[setting.kind]
+        metavar = metavar or ("FOLDER" if name in FOLDERS else re.sub(", | or ", "|", setting.legal))
         written = "; written 50-30" * (setting.kind is list) + ", - for none" * (name == "conv_widths")
         parser.add_argument(*map(flag, spellings), dest=name, type=kind, metavar=metavar,
                             help=f"{setting.meaning}; {setting.legal}{written} (now: {now})".replace("%", "%%"))

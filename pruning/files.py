@@ -194,6 +194,9 @@ def keep_earlier(path):
     number = 1
     while belongings(f"{stem}.{number}{extension}"):
         number += 1
+    board = os.path.join(os.path.dirname(stem), "tensorboard", os.path.basename(stem))
+    if os.path.isdir(board):
+        os.rename(board, f"{board}.{number}")
     for name in belongings(path):
         os.rename(name, f"{stem}.{number}{name[len(stem):]}")
         if name == path:

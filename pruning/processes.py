@@ -117,8 +117,11 @@ def next_of(ready, waiting, jobs):
 def work_alone(piece, threads, stop, terminal, lines):
     """Do a piece in a process of its own, which sends its lines and ends with its status."""
     def work():
-        if not ended_well(piece.name, piece.work):
-            sys.exit(DIVERGED)
+        try:
+            if not ended_well(piece.name, piece.work):
+                sys.exit(DIVERGED)
+        except Interrupted:  # this process's parent says how to go on with all
+            sys.exit(130)
 
     torch.set_num_threads(threads)
     terminal.write = lines.send

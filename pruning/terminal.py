@@ -3,6 +3,7 @@ import contextlib
 import os
 import shlex
 import sys
+import threading
 
 from tqdm import tqdm
 
@@ -14,6 +15,10 @@ from pruning.schedule import final_widths, rounds
 
 COLUMNS = 100  # of a line at most
 LINES = 20     # for the epochs of an arm in a file, which has no bar
+
+# Of this process alone: one that is killed would hold a shared lock for ever. Made now: tqdm.write, which else makes it,
+# raises if Ctrl-C comes in the middle.
+tqdm.set_lock(threading.RLock())
 
 
 def short(name, value):
