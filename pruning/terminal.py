@@ -16,7 +16,7 @@ from pruning.schedule import final_widths, rounds
 COLUMNS = 100  # of a line at most
 LINES = 20     # for the epochs of an arm in a file, which has no bar
 
-# Of this process alone: a killed one would hold a shared lock for ever. Made now: tqdm.write, which would make it later,
+# Of this process alone: a killed one would hold a shared lock for ever. Made now: tqdm.write, which else makes it,
 # raises if Ctrl-C comes in the middle.
 tqdm.set_lock(threading.RLock())
 
