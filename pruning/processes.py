@@ -125,7 +125,7 @@ def work_alone(piece, threads, stop, terminal, lines):
 
     torch.set_num_threads(threads)
     terminal.write = lines.send
-    tqdm.set_lock(threading.RLock())  # of its own: a killed process may hold a shared lock for ever
+    tqdm.set_lock(threading.RLock())  # another thread of the parent may hold the inherited one
     stop.follow_parent()
     report_errors(work)
 
