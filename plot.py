@@ -8,7 +8,8 @@
                                        (ways of ranking: other lambdas, fewer images, compensated), differences (of
                                        every arm to contribution, paired by seed), seconds (an epoch)
     python plot.py --table ...         no figure but tables of these logs, printed and written as .md, .csv and .tex:
-                                       means over seeds, intervals, differences
+                                       means over seeds, intervals, differences to none and random
+    ... --control ARM                  with --table or --figure differences: the differences to this arm
 
 Logs that differ only in their seed are drawn as their mean, with its interval. Every data set has panels of its own.
 Logs of vae.py have a figure of their own, vae_comparison. A run that is still going is drawn up to where its log is
@@ -18,10 +19,15 @@ import argparse
 import os
 import sys
 
+from pruning import errors
+
+if __name__ == "__main__":
+    errors.expect_ctrl_c()  # while matplotlib is imported
+
 import matplotlib
 from matplotlib import pyplot
 
-from pruning import command_line, errors, settings
+from pruning import command_line, settings
 from pruning.plots import curves, find, style, summaries, table
 
 
@@ -32,7 +38,8 @@ def main():
     (output, forms), complete, stems = name_and_forms(arguments), True, set()
     for paths in find.groups_of_logs(arguments.logs or [log_folder()]):
         kinds = find.read(paths)
-        complete = complete and sum(map(len, kinds.values())) == len(paths)
+        read = [run.path for runs in kinds.values() for run in runs]
+        complete = complete and all(path in read or find.has_just_begun(path) for path in paths)
         for kind, runs in kinds.items():
             stem = stem_of(output, kind, os.path.dirname(paths[0]))
             if stem in stems:
@@ -61,8 +68,13 @@ def read_arguments():
     what.add_argument("--figure", choices=["epochs", *summaries.KINDS], default="epochs",
                       help="what is drawn (now: epochs)")
     what.add_argument("--table", action="store_true", help="print and write tables of the logs instead (needs scipy)")
+    parser.add_argument("--control", metavar="ARM", help="what --table and --figure differences subtract from other "
+                        "arms (now: none and random in a table, contribution in the figure)")
     parser.add_argument("--show", action="store_true", help="open a window as well")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.control and not (arguments.table or arguments.figure == "differences"):
+        parser.error("--control goes with --table or --figure differences")
+    return arguments
 
 
 def some_forms(text):
@@ -98,8 +110,12 @@ def stem_of(output, kind, beside):
 def draw_or_tabulate(runs, arguments, stem, forms):
     """Draw or tabulate runs; returns whether all of them could be shown."""
     shown = find.finished(runs) if arguments.table or arguments.figure != "epochs" else runs
+    control, arms = [arguments.control] * bool(arguments.control), dict.fromkeys(run.variant for run in shown)
+    if shown and not arms.keys() >= {*control}:
+        errors.say(f"--control {arguments.control}: no log of this arm; there are logs of {', '.join(arms)}")
+        return False
     if shown and arguments.table:
-        table.write(shown, stem, forms)
+        table.write(shown, stem, forms, *control)
     elif shown:
         lines = curves.lines_of(shown)
         curves.describe(lines)
@@ -108,7 +124,7 @@ def draw_or_tabulate(runs, arguments, stem, forms):
                 curves.say_what_differs(shown)
                 curves.draw(lines)
             else:
-                summaries.KINDS[arguments.figure](shown)
+                summaries.KINDS[arguments.figure](shown, *control)
         except errors.UserError as error:  # of one folder; others may have what this figure needs
             errors.say(error)
             return False

@@ -5,21 +5,23 @@ from collections import namedtuple
 from pruning.errors import UserError
 
 # name: in flags and in a log's header; words: in figures and tables; log_word: in the name of its log; colour, marker:
-# in figures, None for a spare one; criterion: the function of ranking.py that scores its neurons, or None.
-Arm = namedtuple("Arm", "name words log_word colour marker criterion", defaults=(None,) * 3)
+# in figures, None for a spare one; dashes: of its lines there, on and off in turn, () for a solid line; criterion: the
+# function of ranking.py that scores its neurons, or None.
+Arm = namedtuple("Arm", "name words log_word colour marker dashes criterion", defaults=(None, None, (), None))
 
 # The log words of the first three are the published ones; "worst" is the historic name of the randomised arm. The
-# colours of Okabe and Ito can be told apart by the colour-blind; those of the first three differ in grey as well.
+# colours of Okabe and Ito can be told apart by the colour-blind. In grey, those of the first three still differ; the
+# others differ by their dashes, of which none are style.DASHED's.
 ARMS = {arm.name: arm for arm in [
     Arm("none", "without pruning", "withoutPruning", "#000000", "o"),
     Arm("contribution", "contribution-based pruning", "withPruning", "#0072B2", "s"),
     Arm("random", "randomised pruning", "worstPruning", "#E69F00", "^"),
-    Arm("reversed", "reversed contribution", "reversedPruning", "#D55E00", "v"),
-    Arm("magnitude", "magnitude", "magnitudePruning", "#009E73", "D"),
-    Arm("activation", "mean activation", "activationPruning", "#CC79A7", "P"),
-    Arm("taylor", "Taylor", "taylorPruning", "#56B4E9", "X"),
-    Arm("apoz", "APoZ", "apozPruning", "#8C6D1F", "p"),
-    Arm("scratch", "small network from scratch", "fromScratch", "#7F7F7F", "*"),
+    Arm("reversed", "reversed contribution", "reversedPruning", "#D55E00", "v", (1, 1)),
+    Arm("magnitude", "magnitude", "magnitudePruning", "#009E73", "D", (6, 1, 1, 1)),
+    Arm("activation", "mean activation", "activationPruning", "#CC79A7", "P", (6, 1, 1, 1, 1, 1)),
+    Arm("taylor", "Taylor", "taylorPruning", "#56B4E9", "X", (1, 3)),
+    Arm("apoz", "APoZ", "apozPruning", "#8C6D1F", "p", (9, 3)),
+    Arm("scratch", "small network from scratch", "fromScratch", "#7F7F7F", "*", (3, 1, 3, 1, 1, 1)),
 ]}
 COMPARED = ["none", "contribution", "random"]  # the arms of --compare, if it does not name others
 

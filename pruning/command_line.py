@@ -54,7 +54,7 @@ def read_command(arguments, description, program, constants, default_pruning, ar
     flags = vars(make_parser(values, program, description, default_pruning, arms).parse_args(arguments))
     asked = {name: flags.pop(name, False) for name in ("dry_run", "quiet", "verbose", "tensorboard")}
     resume = flags.pop("resume", None)
-    earlier = {"flags": {}}
+    earlier = {"flags": {}, "settings": {}}
     if resume is not None:
         if os.path.isdir(resume):
             raise UserError(f"--resume {resume}: a folder; give one of the logs in it")
@@ -73,6 +73,10 @@ def read_command(arguments, description, program, constants, default_pruning, ar
     for name in values["compare"] or [values["pruning"]]:
         if name not in arms:
             raise UserError(f"{resume}: the arm {name!r} of this run is no longer in ranking.py, CRITERIA; put it back")
+    least = earlier["settings"].get("total_epochs", 1)
+    if values["total_epochs"] < least:
+        raise UserError(f"{resume}: total_epochs = {values['total_epochs']}, there {least}; it can only grow, so give "
+                        f"{least} or more")
     check_together(values, program.prefix)
     if values["initial_iterations"] >= values["total_epochs"] and values["pruning"] != "none":
         print(f"no neuron will be removed: {program.prefix}initial_iterations = {values['initial_iterations']} leaves "
@@ -132,12 +136,13 @@ def make_parser(values, program, description, default_pruning, arms):
              bool: (lambda text: {"true": True, "false": False}.get(text.lower(), text), "")}
     for name, setting in {**SETTINGS, **program.table}.items():
         now = values.get(name, "as in the data set's table")
-        spellings = [name] + [other for other, known in OTHER_SPELLINGS.items() if known == name]
         kind, metavar = kinds[setting.kind]
         metavar = metavar or ("FOLDER" if name in FOLDERS else re.sub(", | or ", "|", setting.legal))
         written = "; written 50-30" * (setting.kind is list) + ", - for none" * (name == "conv_widths")
-        parser.add_argument(*map(flag, spellings), dest=name, type=kind, metavar=metavar,
+        parser.add_argument(flag(name), type=kind, metavar=metavar,
                             help=f"{setting.meaning}; {setting.legal}{written} (now: {now})".replace("%", "%%"))
+    for other, name in OTHER_SPELLINGS.items():  # a flag that -h does not list
+        parser.add_argument(flag(other), dest=name, type=kinds[SETTINGS[name].kind][0], help=argparse.SUPPRESS)
     return parser
 
 

@@ -27,7 +27,10 @@ def ask_dataset(datasets):
         print(f"  {number}  {name}{' (rendered offline, needs no download)' * (name == 'Digits')}")
     while True:
         try:
-            return find_dataset(input("Number of the data set: "), datasets)
+            answer = input("Number of the data set: ")
+            if not sys.stdin.isatty():
+                print()  # a terminal shows the answer's own line break
+            return find_dataset(answer, datasets)
         except UserError as error:
             if not sys.stdin.isatty():
                 raise

@@ -112,7 +112,7 @@ def main():
         raise errors.UserError(f"no experiment's name begins with {' or '.join(arguments.names)}; --list names them")
     if arguments.list:
         for experiment in chosen:
-            print(f"{experiment.name}: {'finished' if is_finished(experiment) else 'to do'}")
+            print(f"{experiment.name}: {state_of(experiment)}")
         return
     complete = True
     to_do = [experiment for experiment in chosen if not is_finished(experiment)]
@@ -178,6 +178,13 @@ def compact(lines, last_epoch_alone):
             yield last_epoch + line
         else:
             yield line
+
+
+def state_of(experiment):
+    if is_finished(experiment):
+        return "finished"
+    has_others = os.path.exists(os.path.join(RESULTS, experiment.name))
+    return "to do" + f"; {RESULTS} has it with other arms or flags" * has_others
 
 
 def is_finished(experiment):

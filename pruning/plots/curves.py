@@ -7,7 +7,7 @@ from matplotlib.lines import Line2D
 
 from pruning import runlog
 from pruning.plots import style
-from pruning.plots.runs import TERMINAL, by_dataset, cut, experiments, first_of_each, unlike
+from pruning.plots.runs import TERMINAL, by_dataset, by_variant, cut, first_of_each, unlike, unpruned
 from pruning.plots.statistics import estimate
 
 ROUNDS = 20  # rounds up to which a panel has a vertical line at each
@@ -23,7 +23,7 @@ def lines_of(runs):
     """A Line for all runs that differ only in their seed; a run without a seed, or with one that an earlier run has,
     is a line of its own."""
     seeded = list(first_of_each(run for run in runs if run.seed is not None).values())
-    groups = [list(seeds.values()) for variants in experiments(seeded).values() for seeds in variants.values()]
+    groups = [list(seeds.values()) for groups in by_variant(seeded).values() for seeds in groups]
     groups += [[run] for run in runs if run not in seeded]
     groups.sort(key=lambda group: runs.index(group[0]))
     names = style.name_lines([group[0] for group in groups])
@@ -73,7 +73,7 @@ def neurons_and_rounds(run):
     rounds = [entry.epoch for entry in run.rounds] + (restarts if run.arm.name not in ("none", "scratch") else [])
     known = [entry for entry in run.rounds if "widths" in entry.before]
     widths = (known[0].before["widths"] if known else
-              run.header.get("initial_widths") or run.header.get("hidden_widths"))
+              run.header.get("initial_widths") or unpruned(run.header))
     if not widths:
         return [], rounds
     points = [(0, sum(widths))] + [(entry.epoch, sum(entry.after["widths"])) for entry in known]

@@ -1,4 +1,5 @@
 """Which logs plot.py shows together, and which of them are finished runs."""
+import contextlib
 import glob
 import os
 import re
@@ -60,8 +61,18 @@ def read(paths):
                 print(f"{path}: not finished{', its last line is cut' * bool(cut)}; read up to epoch "
                       f"{max(entry.epoch for entry in [*run.batches, *run.epochs])}")
         except runlog.LogError as error:
-            errors.say(error)
+            if has_just_begun(path):
+                print(f"{path}: not finished; its first epoch has not ended yet")
+            else:
+                errors.say(error)
     return {kind: sorted(runs, key=arm_number) for kind, runs in kinds.items() if runs}
+
+
+def has_just_begun(path):
+    """Whether a log holds a header and nothing else."""
+    with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
+        return bool(runlog.read_header(path)) and all(line.startswith("#") for line in file)
+    return False
 
 
 def finished(runs):

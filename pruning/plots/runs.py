@@ -16,9 +16,12 @@ from pruning.settings import RESULTLESS
 MEASURES = {"accuracy": ["test accuracy", "training accuracy"],
             "BCE": ["test loss", "training loss", "test BCE", "test KLD", "test PSNR", "active units"]}
 # What may differ between the runs of one experiment; everything else that a header says must be the same.
-FREE = RESULTLESS | {"seed", "seeds", "pruning", "compare", "initial_widths", "device", "started", "python", "torch",
+FREE = RESULTLESS | {"seed", "seeds", "pruning", "compare", "initial_widths", "unpruned_widths", "device", "started", "python", "torch",
                      "numpy", "machine", "instructions", "threads", "commit", "compensate", "lambda_average",
                      "lambda_max", "ranking_images"}
+# What an earlier version did not say in a header, since it had no choice.
+DEFAULTS = {"prune_filters": False, "learning_rate_schedule": "constant", "weight_decay": 0.0, "momentum": 0.0,
+            "augment": False, "network": ""}
 # What the header of a finished run says, and what an earlier version did not say yet.
 HEADER = {"dataset": str, "total_epochs": int, "initial_iterations": int, "increment": int, "prune_percent": float,
           "pruning": str, "seed": int, "hidden_widths": list}
@@ -43,7 +46,8 @@ class Run:
         dataset = str(header.get("dataset", here if here in menu.DATASETS else "data set not recorded"))
         self.dataset = menu.DATASETS.get(dataset, dataset)  # what figures call it
         # What the runs of one experiment have in common, whatever the order of the tables in constants.py.
-        self.settings = tuple(sorted((name, repr(value)) for name, value in header.items() if name not in FREE))
+        said = {**DEFAULTS, "optimizer": "adam" if "latent" in header else "sgd", **header}
+        self.settings = tuple(sorted((name, repr(value)) for name, value in said.items() if name not in FREE))
         self.identity = self.settings, self.variant, self.seed
         self.measures = next(names for kind, names in MEASURES.items() if kind in log.batches[0].measures)
         self.measure = self.measures[0]  # by which arms are compared
@@ -73,8 +77,8 @@ class Run:
         return self.summary[self.measure]
 
     def percent_removed(self):
-        """Of the hidden neurons that the first layer's widths promised, those that are not there at the end."""
-        return 100 * (1 - self.summary["neurons"] / sum(self.header["hidden_widths"]))
+        """Of the neurons of the unpruned network, those that are not there at the end."""
+        return 100 * (1 - self.summary["neurons"] / sum(unpruned(self.header)))
 
     def lost_in_a_round(self):
         """What a round worsens the measure by, accuracy lost or loss added: the mean over the rounds."""
@@ -87,6 +91,11 @@ class Run:
             wanted = self.better * entry.before[self.measure]
             yield next((epoch.epoch - entry.epoch for epoch in self.epochs if entry.epoch < epoch.epoch <= end
                         and self.better * epoch.measures.get(self.measure, float("nan")) >= wanted), None)
+
+
+def unpruned(header):
+    """The widths of the unpruned network's groups; earlier versions pruned the hidden layers alone, and did not say."""
+    return header.get("unpruned_widths") or header.get("hidden_widths")
 
 
 def ways_of(header, arm):
@@ -113,13 +122,33 @@ def is_number(value):
 
 
 def experiments(runs):
-    """{settings: {variant: {seed: Run}}}, variants in the order of `place`. Raises UserError for two runs of one
-    variant and seed."""
+    """{settings: {variant: {seed: Run}}}, variants in the order of `place`. Runs without pruning that stand alone join
+    the experiments which lack that arm and have another schedule at most. Raises UserError for two runs of one variant
+    and seed."""
     found = {run.settings: {} for run in runs}
     for run in sorted(runs, key=place):
         twin = found[run.settings].setdefault(run.variant, {}).setdefault(run.seed, run)
         if twin is not run:
             raise UserError(f"{twin.path} and {run.path} are of one arm and one seed; leave one out")
+    for settings, alone in [(settings, variants) for settings, variants in found.items() if [*variants] == ["none"]]:
+        hosts = [host for host, variants in found.items()
+                 if "none" not in variants and not unlike([*runs_in(alone), *runs_in(variants)])]
+        found.update({host: {**alone, **found[host]} for host in hosts})
+        if hosts:
+            del found[settings]
+    return found
+
+
+def runs_in(variants):
+    return [run for seeds in variants.values() for run in seeds.values()]
+
+
+def by_variant(runs):
+    """{variant: [{seed: Run} of every experiment that has it, each once]}, in the order of `place`."""
+    found = {run.variant: [] for run in sorted(runs, key=place)}
+    for variants in experiments(runs).values():
+        for variant, seeds in variants.items():
+            found[variant] += [seeds] * (seeds not in found[variant])
     return found
 
 
@@ -154,6 +183,7 @@ def differing(settings):
 
 
 def unlike(runs):
-    """The names of the settings that runs do not have in common; the schedule counts only for arms with rounds."""
-    pruned = differing([run.settings for run in runs if run.arm.name != "none"])
-    return [name for name in differing([run.settings for run in runs]) if name not in SCHEDULE or name in pruned]
+    """The names of the settings that runs do not have in common; the schedule counts only if a run depends on it."""
+    scheduled = differing([run.settings for run in runs if run.arm.name != "none"
+                           or run.header.get("learning_rate_schedule") == "cosine_restarts"])
+    return [name for name in differing([run.settings for run in runs]) if name not in SCHEDULE or name in scheduled]

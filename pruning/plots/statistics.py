@@ -28,7 +28,10 @@ class Difference(namedtuple("Difference", "mean half n pairs")):
 
 
 def mean(values):
-    return math.fsum(values) / len(values)  # the same in every Python: sum() is more exact from 3.12 on
+    try:
+        return math.fsum(values) / len(values)  # the same in every Python: sum() is more exact from 3.12 on
+    except (OverflowError, ValueError):  # huge losses, or infinite ones of both signs
+        return sum(values) / len(values)
 
 
 def t_quantile(freedom):

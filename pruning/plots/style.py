@@ -83,11 +83,13 @@ def name_lines(runs):
         if words not in looks:
             own = run.arm.colour and run.arm.name not in seen
             colour, marker = (run.arm.colour, run.arm.marker) if own else next(spare)
+            dashes = own and run.arm.dashes
             seen.add(run.arm.name)
             # Where curves coincide, the earlier one shows on both sides of the later, thinner one.
             width = (1.2 if len(set(names)) < MANY else 0.8) * (1 + min(2, len(set(names)) - 1 - len(looks)) / 2)
             looks[words] = UNNAMED if len(looks) >= NAMED else {
-                "color": colour, "marker": marker, "linewidth": width, "markersize": 3 + 1.2 * width, "zorder": 2}
+                "color": colour, "marker": marker, "linestyle": (0, dashes) if dashes else "-", "linewidth": width,
+                "markersize": 3 + 1.2 * width, "zorder": 2}
     return [(words, looks[words]) for words in names]
 
 
@@ -203,7 +205,7 @@ def draw_legend(figure, lines, marks):
     labels = [wrapped(handle.get_label(), LABEL).replace("\n", "\n ") for handle in handles]
     for columns in range(int(figure.get_figwidth() / 2.5), 0, -1):
         legend = figure.legend(handles, labels, loc="lower center", ncol=columns, frameon=False, fontsize="small",
-                               handlelength=3)
+                               handlelength=4)
         box = legend.get_window_extent()
         if box.width <= figure.bbox.width or columns == 1:
             break

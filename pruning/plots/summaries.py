@@ -2,24 +2,15 @@
 import numpy as np
 from matplotlib.lines import Line2D
 
-from pruning.arms import ARMS
+from pruning.arms import named
 from pruning.errors import UserError
 from pruning.plots import style
-from pruning.plots.runs import SCHEDULE, Run, by_dataset, experiments, place, unlike
+from pruning.plots.runs import SCHEDULE, Run, by_dataset, by_variant, unlike
 from pruning.plots.statistics import difference, estimate, mean
 
 FINE = {"linewidth": 1.4, "markersize": 5}  # for lines that do not coincide over long stretches
 BEFORE = {**style.DASHED, **style.HOLLOW}  # the look of what stands before a round
 SHIFT, BESIDE = 0.3, "\n(arms side by side)"  # of the places on the axis of the neurons removed; what it says of that
-
-
-def by_variant(runs):
-    """{variant: [{seed: Run} of every experiment that has it]}."""
-    found = {run.variant: [] for run in sorted(runs, key=place)}
-    for variants in experiments(runs).values():
-        for variant, seeds in variants.items():
-            found[variant].append(seeds)
-    return found
 
 
 def check(runs, kind):
@@ -148,26 +139,26 @@ def draw_variants(runs):
     draw_rows(runs, means_of, BOTH)
 
 
-def draw_differences(runs):
-    """What a round costs, and test accuracy or loss at the end, of every other variant minus contribution, by seed."""
-    usual = ARMS["contribution"]
+def draw_differences(runs, control="contribution"):
+    """What a round costs, and test accuracy or loss at the end, of every other variant minus a control, by seed."""
+    arm = named(control)
 
     def differences(some, value):
         variants = by_variant(some)
-        (control,) = variants.pop(usual.name, [{}])
-        rows = {variant: difference(seeds, control, value) for variant, (seeds,) in variants.items()}
+        (subtracted,) = variants.pop(control, [{}])
+        rows = {variant: difference(seeds, subtracted, value) for variant, (seeds,) in variants.items()}
         return {variant: row for variant, row in rows.items() if row}
 
     check(runs, "differences")
     for name, some in by_dataset(runs).items():
         if not differences(some, Run.at_the_end):
-            raise UserError(f"--figure differences: {name} needs a log of {usual.words} and one of another arm with "
+            raise UserError(f"--figure differences: {name} needs a log of {arm.words} and one of another arm with "
                             "the same seed")
     for some, panels in draw_rows(runs, differences, BOTH):
         for axes, better in zip(panels, (-1, some[0].better)):
-            words = "better than contribution \u2192" if better > 0 else "\u2190 better than contribution"
-            axes.set_xlabel(f"{axes.get_xlabel()},\nminus {usual.words}\n{words}")
-            axes.axvline(0, color=usual.colour, linewidth=1, zorder=0.5)
+            words = f"better than {control} \u2192" if better > 0 else f"\u2190 better than {control}"
+            axes.set_xlabel(f"{axes.get_xlabel()},\nminus {arm.words}\n{words}")
+            axes.axvline(0, color=arm.colour, linewidth=1, zorder=0.5)
 
 
 def draw_rows(runs, rows_of, quantities):

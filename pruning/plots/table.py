@@ -5,13 +5,19 @@ import textwrap
 
 from pruning import arms, files
 from pruning.errors import UserError
-from pruning.plots.runs import TERMINAL, Run, cut, differing, experiments
+from pruning.plots.runs import TERMINAL, Run, cut, differing, experiments, runs_in
 from pruning.plots.statistics import Difference, Estimate, difference, estimate, mean
 
-CONTROLS = {name: f"minus {arms.ARMS[name].words}" for name in ("none", "random")}  # {arm: the column of differences}
+
+def minus(*controls):
+    """{control: the column of the differences to it}."""
+    return {control: f"minus {arms.named(control).words}" for control in controls}
 
 
-def rows(variants):
+CONTROLS = minus("none", "random")
+
+
+def rows(variants, controls=CONTROLS):
     """What a table says of every variant of an experiment, {column: text, number, Estimate, Difference or None}."""
     for variant, seeds in variants.items():
         runs = list(seeds.values())
@@ -25,8 +31,8 @@ def rows(variants):
                "multiply-adds": round(mean([run.summary["multiply-adds"] for run in runs]))
                if all("multiply-adds" in run.summary for run in runs) else None}
         row.update((measure, estimate([run.summary[measure] for run in runs])) for measure in first.measures)
-        for control, column in CONTROLS.items():
-            has = control in variants and variant not in (control, "none")
+        for number, (control, column) in enumerate(controls.items(), 1):  # no difference stands there twice
+            has = control in variants and variant not in list(controls)[:number]
             row[column] = difference(seeds, variants[control], Run.at_the_end) if has else None
         row["lost in a round" if "accuracy" in first.measure else "added in a round"] = (
             estimate([run.lost_in_a_round() for run in rounds]) if rounds else None)
@@ -50,19 +56,20 @@ def title(settings, others):
     return "; ".join([f"{own['dataset'][1:-1]}, {program}, {own['total_epochs']} epochs", rounds, *further])
 
 
-def tables(runs):
-    """Every experiment's title, header and rows: [(title, [column, ...], [row, ...])], for the three forms below."""
-    found = experiments(runs)
+def tables(runs, control=None):
+    """Every experiment's title, header and rows: [(title, [column, ...], [row, ...])], for the three forms below.
+    control: in place of CONTROLS."""
+    found, controls = experiments(runs), minus(control) if control else CONTROLS
     for settings, variants in found.items():
-        run = next(iter(next(iter(variants.values())).values()))
-        listed = [{run.called(name): value for name, value in row.items()} for row in rows(variants)]
+        run = runs_in(variants)[0]
+        listed = [{run.called(name): value for name, value in row.items()} for row in rows(variants, controls)]
         columns = [name for name in listed[0] if any(row[name] is not None for row in listed)]
         yield title(settings, found), columns, listed
 
 
-def write(runs, stem, forms):
+def write(runs, stem, forms, control=None):
     """Print the tables of finished runs, and write them in these forms."""
-    found = list(tables(runs))
+    found = list(tables(runs, control))
     print(for_terminal(found))
     for form in forms:
         with files.whole_file(f"{stem}.{form}") as file:

@@ -22,7 +22,8 @@ def test_a_terminal_is_asked_until_the_answer_is_a_data_set_and_shows_a_bar(tmp_
     status, screen = type_at_terminal(tmp_path, ["driver.py", *SHORT], answers, fewer_digits=20)
     assert status == 0 and screen.startswith("Data sets:\n"), screen
     assert re.findall(r"^(.*) is no data set; .*0 to 4", screen, re.M) == ["'x'", "'7'", "''", "'-1'"]
-    assert re.search(r"contribution 2/2, loss \S+, accuracy \S+ \|", screen) and "Traceback" not in screen
+    assert re.search(r"contribution 2/2, loss \S+, accuracy \S+ \|.*\| \S+ left in this part, ", screen)
+    assert "Traceback" not in screen
     assert runlog.parse_log(log_of(tmp_path, "contribution", dataset="Digits")).summary["epochs"] == 2
 
 

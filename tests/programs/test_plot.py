@@ -172,6 +172,15 @@ def test_a_run_that_is_still_going_is_drawn_as_far_as_its_log_is_whole(write, ru
                        "contribution-based pruning: test accuracy 90.00%, 72 of 80 neurons, 1 seed"]
 
 
+@pytest.mark.parametrize("flags", [[], ["--table"]])
+def test_a_run_that_has_just_begun_is_said_and_the_others_are_shown(write, write_arms, run, blank, flags):
+    log, _ = write_arms(some=["none", "contribution"])
+    write(log, log_text("none").split("Epoch: 1")[0])
+    ended, out, err = run(*flags)
+    assert (ended, err) == (0, []) and f"{log}: not finished; its first epoch has not ended yet" in out
+    assert out[-1].startswith("wrote ")
+
+
 def test_what_is_said_of_an_arm_fits_100_columns(write, run, blank):
     paths = [write(f"logs/{name}.txt", log_text(compensate=True, ranking_images=100, lambda_average=0.25))
              for name in ("one_long_name" * 5, "another_long_name" * 5)]
@@ -205,6 +214,16 @@ def test_an_unknown_flag_is_one_line(monkeypatch, capsys):
         runpy.run_path(PROGRAM, run_name="__main__")
     out, err = capsys.readouterr()
     assert out == "" and err.count("\n") == 1 and "--colour" in err
+
+
+@pytest.mark.parametrize("flags, words", [
+    ([], "--control goes with --table or --figure differences"),
+    (["--table"], "--control best: no log of this arm; there are logs of none, contribution, random"),
+    (["--figure", "differences"], "--control best: no log of this arm; ")])
+def test_a_control_that_cannot_be_subtracted_is_one_line(write_arms, run, flags, words):
+    write_arms()
+    status, _, err = run("--control", "best", *flags)
+    assert (status, len(err)) == (2, 1) and words in err[0]
 
 
 def test_a_window_opens_only_with_show(write_arms, run, monkeypatch, blank):

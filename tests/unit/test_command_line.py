@@ -50,7 +50,7 @@ def test_what_no_flag_names_comes_from_constants(program):
         name: known[program.prefix + name if name in SCHEDULE else name] for name in SETTINGS}
     assert {name: values[name] for name in program.table} == CONSTANTS[program.prefix + "CIFAR100"]
     assert (values["dataset"], values["pruning"], values["compare"]) == ("CIFAR100", "contribution", [])
-    assert request == command_line.Request({"dataset": "CIFAR100"}, None, {"flags": {}}, False, False, False, False)
+    assert request == command_line.Request({"dataset": "CIFAR100"}, None, {"flags": {}, "settings": {}}, *[False] * 4)
 
 
 def test_the_historic_spelling_is_a_flag_and_the_home_folder_a_folder(monkeypatch):
@@ -97,7 +97,7 @@ def test_a_mistake_is_named_with_a_hint(arguments, parts):
     assert all(part in message for part in parts), message
 
 
-@pytest.mark.parametrize("text, words", [("--momentum=1", "unrecognized arguments: --momentum"),
+@pytest.mark.parametrize("text, words", [("--augment=True", "unrecognized arguments: --augment"),
                                          ("--vae-total-epochs=1", "unrecognized arguments: --vae-total-epochs"),
                                          ("--hidden-widths=9-8-7", "hidden_widths = [9, 8, 7]; legal: a list of 2, 4")])
 def test_a_mistake_is_named_for_vae_too(text, words):
@@ -127,7 +127,7 @@ def test_help_explains_every_flag(capsys, program):
     with pytest.raises(SystemExit) as end:
         read("-h", program=program, dataset_folder="/100% mine")
     text = " ".join(capsys.readouterr().out.split())
-    assert end.value.code == 0 and text.count("a test") == 1
+    assert end.value.code == 0 and text.count("a test") == 1 and "inital" not in text
     known = {**CONSTANTS, "dataset_folder": "/100% mine"}
     for name, setting in {**SETTINGS, **program.table}.items():
         explained = text[text.rindex(command_line.flag(name) + " "):]
@@ -191,6 +191,13 @@ def test_a_run_goes_on_with_its_flags_in_the_folder_of_its_log():
                                           (CLASSIFIER, "notes.txt")])
 def test_a_log_of_another_program_does_not_go_on(program, log):
     assert "no log of this program" in refusal_of("--resume", log, program=program)
+
+
+def test_a_run_that_goes_on_does_not_shrink():
+    earlier = {"flags": {}, "settings": {"total_epochs": 100}}
+    log = "training_log.txt"
+    message = refusal_of("--resume", log, "--total-epochs", "20", "--compare", recall={log: earlier}.get)
+    assert message == f"{log}: total_epochs = 20, there 100; it can only grow, so give 100 or more"
 
 
 def test_a_run_that_goes_on_stays_in_its_folder():

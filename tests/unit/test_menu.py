@@ -71,9 +71,10 @@ def test_a_terminal_is_told_why_and_asked_again(monkeypatch, capsys):
         refusal(menu.find_dataset, text, CLASSIFIER.datasets) for text in ("x", "5")]
 
 
-def test_a_pipe_is_told_why_once(monkeypatch):
+def test_a_pipe_is_told_why_once_on_a_line_of_its_own(monkeypatch, capsys):
     left = answer(monkeypatch, ["x", "0"], io.StringIO())
     assert "'x' is no data set" in refusal(menu.ask_dataset, CLASSIFIER.datasets) and left == ["0"]
+    assert capsys.readouterr().out.endswith("CIFAR100\n\n")  # the test's input() shows no prompt
 
 
 @pytest.mark.parametrize("stdin", [io.StringIO(), Terminal(), io.TextIOWrapper(io.BytesIO(b"\xff\n"), "utf-8"), None],

@@ -150,6 +150,11 @@ def test_from_five_lines_on_the_training_accuracy_is_left_out(figure):
     assert not [words for words in legend_of(axes) if "training" in words]
 
 
+def test_arms_from_the_fourth_on_differ_by_their_dashes_too(lines_of):
+    styles = [line.style["linestyle"] for line in lines_of(**{name: log_text(name) for name in arms.ARMS})]
+    assert styles[:3] == ["-"] * 3 and len({*styles[3:], style.DASHED["linestyle"]}) == 7
+
+
 def test_from_five_lines_on_bars_at_a_few_epochs_stand_for_bands(figure):
     tests = [90.0 + epoch / 9 for epoch in range(40)]
     names = ["none", "contribution", "random", "magnitude", "scratch"]

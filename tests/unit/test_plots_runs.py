@@ -4,7 +4,7 @@ from plot_logs import ROUNDS, run, run_log, vae_log
 
 from pruning.errors import UserError
 from pruning.plots import find
-from pruning.plots.runs import Run, experiments, first_of_each
+from pruning.plots.runs import Run, by_variant, experiments, first_of_each
 from pruning.runlog import Batch, RunLog
 
 
@@ -71,6 +71,18 @@ def test_an_experiment_is_the_runs_that_differ_in_variant_and_seed_alone():
     first, other = experiments(runs).values()
     assert list(first) == ["none", "contribution", "contribution, compensated", "random"]
     assert other == {"contribution": {30: runs[4]}}
+
+
+def test_a_run_without_pruning_joins_the_experiments_that_have_none_whatever_its_schedule():
+    none, *pruned = run("none", initial_iterations=100), run("contribution"), run("random"), run("random", increment=7)
+    assert list(experiments([none, *pruned]).values()) == [
+        {"none": {30: none}, "contribution": {30: pruned[0]}, "random": {30: pruned[1]}},
+        {"none": {30: none}, "random": {30: pruned[2]}}]
+    assert by_variant([none, *pruned])["none"] == [{30: none}]
+    restarts = {"learning_rate_schedule": "cosine_restarts"}  # which the schedule decides
+    for apart in ([none, run("none"), pruned[0]], [run("none", batch_size=7), pruned[0]],
+                  [run("none", initial_iterations=100, **restarts), run("contribution", **restarts)]):
+        assert len(experiments(apart)) == 2
 
 
 def test_the_order_of_the_values_in_constants_is_no_difference():

@@ -37,9 +37,9 @@ def runs(*arms, seeds=(1, 2, 3), increment=2, **header):
     return found
 
 
-def drawn(kind, runs):
+def drawn(kind, *arguments):
     """The axes of a figure of these runs, laid out, and the words of its legend."""
-    KINDS[kind](runs)
+    KINDS[kind](*arguments)
     figure = pyplot.gcf()
     figure.canvas.draw()
     words = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
@@ -160,6 +160,9 @@ def test_differences_are_to_contribution_of_the_same_seed():
     assert [line.get_xdata() for line in (lost.lines[-1], end.lines[-1])] == [[0, 0], [0, 0]]
     (lost, end), _ = drawn("differences", runs("none", "contribution"))  # no other arm has rounds
     assert names(lost) == [] and len(names(end)) == 1
+    (lost, end), _ = drawn("differences", runs("none", "contribution"), "none")
+    assert end.get_xlabel().endswith("\nminus without pruning\nbetter than none \u2192")
+    assert [points(line)[0] for line in end.lines[:-1:3]] == [(-1.0, 0)] and names(lost) == []
 
 
 def test_no_interval_of_an_accuracy_goes_beyond_0_and_100_percent():

@@ -67,6 +67,14 @@ def test_ways_of_ranking_are_rows_of_one_table_against_the_same_controls():
         ("randomised pruning", ""), ("randomised pruning, compensated", "4.00 ± 0.00")]
 
 
+def test_another_control_takes_the_place_of_the_usual_ones():
+    pytest.importorskip("scipy")
+    ((_, columns, rows),) = table.tables(runs(ENDS), "contribution")
+    assert [name for name in columns if "minus" in name] == ["minus contribution-based pruning"]
+    found = [row["minus contribution-based pruning"] for row in rows]
+    assert [difference and difference.pairs for difference in found] == [[5, 4, 3], None, [-1, -0.5, -2]]
+
+
 def test_a_difference_takes_the_seeds_that_both_arms_have_and_one_seed_has_no_interval():
     (rows,) = shown(runs({"contribution": (90.0, 92.0, 94.0), "random": (89.0,)})).values()
     assert (rows[0]["n"], rows[0][RANDOM]) == ("3", "1.00 (n = 1)")
