@@ -23,6 +23,7 @@ lambda_max = 0.0           # weight of C_max, the largest share; above 0 a round
 
 # ---- every criterion ----
 ranking_images = 0         # training images that a round ranks by, drawn anew each time, 0 for all; 0 or more
+prune_filters = False      # a round removes filters of convolutions too, not only hidden neurons; True or False
 compensate = False         # a round refits the next layer's weights to that layer's old output; True or False
 
 # ---- the run ----
@@ -41,29 +42,42 @@ dataset_folder = "datasets"  # where torchvision downloads the data sets to; a f
 log_folder = "logs"          # where logs, networks and figures go, one folder per data set; a folder
 
 # ---- driver.py: one table per data set ----
-# hidden_widths   neurons of each hidden Linear layer, which are ranked and pruned; a list of at least one width, each 1
-#                 to 8192
-# conv_widths     filters of each 3x3 convolution, with ReLU and 2x2 max-pooling; never pruned; a list of at most 4
-#                 widths, each 1 to 4096
-# batch_size      images per step; 1 to 1000000
-# learning_rate   step size of SGD; above 0, at most 1e38
-# momentum        momentum of SGD; 0 to below 1
-# mean            pixels become (pixel - mean) / std; finite
-# std             pixels become (pixel - mean) / std; above 0
+# hidden_widths           neurons of each hidden Linear layer, which are ranked and pruned; a list of at least one
+#                         width, each 1 to 8192
+# conv_widths             filters of each 3x3 convolution, with ReLU and 2x2 max-pooling; a list of at most 4 widths,
+#                         each 1 to 4096
+# batch_size              images per step; 1 to 1000000
+# optimizer               what updates the weights, as in torch.optim; sgd, adam or adamw
+# learning_rate           step size of the optimizer; above 0, at most 1e37
+# learning_rate_schedule  kept, or lowered to 2 % along a cosine: over the run, or anew after each round; constant,
+#                         cosine or cosine_restarts
+# momentum                momentum of sgd; adam and adamw ignore it; 0 to below 1
+# weight_decay            L2 penalty of sgd and adam, decoupled weight decay of adamw; 0 to 1
+# augment                 mirror and shift training images at random, by up to 4 pixels; True or False
+# mean                    pixels become (pixel - mean) / std; finite
+# std                     pixels become (pixel - mean) / std; above 0
 Digits = {
     "hidden_widths": [50, 30],
     "conv_widths": [],
     "batch_size": 250,
+    "optimizer": "sgd",
     "learning_rate": 0.02,
+    "learning_rate_schedule": "constant",
     "momentum": 0.9,
+    "weight_decay": 0.0,
+    "augment": False,
     "mean": 0.5, "std": 0.5,
 }
 MNIST = {
     "hidden_widths": [50, 30],
     "conv_widths": [],
     "batch_size": 100,       # published: 5000
+    "optimizer": "sgd",
     "learning_rate": 0.01,   # published: 0.1
+    "learning_rate_schedule": "constant",
     "momentum": 0.9,         # published: 0
+    "weight_decay": 0.0,
+    "augment": False,
     "mean": 0.5, "std": 0.5,
 }
 FashionMNIST = dict(MNIST)   # the same values; dict(MNIST, batch_size=64) would change one of them
@@ -71,27 +85,40 @@ CIFAR10 = {
     "hidden_widths": [256, 128],
     "conv_widths": [16, 32],
     "batch_size": 128,       # published: 128
+    "optimizer": "sgd",
     "learning_rate": 0.05,   # published: 0.1
+    "learning_rate_schedule": "constant",
     "momentum": 0.0,         # published: 0
+    "weight_decay": 0.0,
+    "augment": False,
     "mean": 0.5, "std": 0.5,
 }
 CIFAR100 = dict(CIFAR10)
 
 # ---- vae.py: one table per data set ----
-# hidden_widths   neurons of the encoder's hidden Linear layers, then of as many of the decoder, which are ranked and
-#                 pruned; a list of 2, 4, 6 ... widths, each 1 to 8192
-# conv_widths     filters of each 4x4 convolution, which halves the image; mirrored in the decoder; never pruned; a list
-#                 of at most 4 widths, each 1 to 4096
-# latent          dimensions of the latent; never pruned; 1 to 8192
-# batch_size      images per step; 1 to 1000000
-# learning_rate   step size of Adam; above 0, at most 1e37
-# kld_weight      loss = BCE + kld_weight * KLD; 0 or more
+# hidden_widths           neurons of the encoder's hidden Linear layers, then of as many of the decoder, which are
+#                         ranked and pruned; a list of 2, 4, 6 ... widths, each 1 to 8192
+# conv_widths             filters of each 4x4 convolution, which halves the image; mirrored in the decoder; a
+#                         list of at most 4 widths, each 1 to 4096
+# latent                  dimensions of the latent; never pruned; 1 to 8192
+# batch_size              images per step; 1 to 1000000
+# optimizer               what updates the weights, as in torch.optim; sgd, adam or adamw
+# learning_rate           step size of the optimizer; above 0, at most 1e37
+# learning_rate_schedule  kept, or lowered to 2 % along a cosine: over the run, or anew after each round; constant,
+#                         cosine or cosine_restarts
+# momentum                momentum of sgd; adam and adamw ignore it; 0 to below 1
+# weight_decay            L2 penalty of sgd and adam, decoupled weight decay of adamw; 0 to 1
+# kld_weight              loss = BCE + kld_weight * KLD; 0 or more
 vae_Digits = {
     "hidden_widths": [128, 256, 256, 128],
     "conv_widths": [8, 16],
     "latent": 10,
     "batch_size": 32,
+    "optimizer": "adam",
     "learning_rate": 0.001,
+    "learning_rate_schedule": "constant",
+    "momentum": 0.0,
+    "weight_decay": 0.0,
     "kld_weight": 1.0,
 }
 vae_MNIST = {
@@ -99,7 +126,11 @@ vae_MNIST = {
     "conv_widths": [16, 32],
     "latent": 20,
     "batch_size": 128,
+    "optimizer": "adam",
     "learning_rate": 0.001,
+    "learning_rate_schedule": "constant",
+    "momentum": 0.0,
+    "weight_decay": 0.0,
     "kld_weight": 1.0,
 }
 vae_FashionMNIST = dict(vae_MNIST)
@@ -108,7 +139,11 @@ vae_CIFAR10 = {
     "conv_widths": [16, 32],
     "latent": 64,
     "batch_size": 128,
+    "optimizer": "adam",
     "learning_rate": 0.001,
+    "learning_rate_schedule": "constant",
+    "momentum": 0.0,
+    "weight_decay": 0.0,
     "kld_weight": 1.0,
 }
 vae_CIFAR100 = dict(vae_CIFAR10)
@@ -117,6 +152,10 @@ vae_CelebA = {               # the published network and values
     "conv_widths": [32, 64],
     "latent": 100,
     "batch_size": 64,
+    "optimizer": "adam",
     "learning_rate": 0.001,
+    "learning_rate_schedule": "constant",
+    "momentum": 0.0,
+    "weight_decay": 0.0,
     "kld_weight": 1.0,
 }

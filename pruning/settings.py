@@ -28,6 +28,8 @@ SETTINGS = {
                               "training images that a round ranks by, drawn anew each time, 0 for all"),
     "compensate": Setting(bool, *BOOLEAN,
                           "a round refits the next layer's weights to that layer's old output"),
+    "prune_filters": Setting(bool, *BOOLEAN,
+                             "a round removes filters of convolutions too, not only hidden neurons"),
     "seed": Setting(int, "0 to 4294967295", lambda n: 0 <= n < 2 ** 32,
                     "fixes first weights, batches, sampled latents and random ranking"),
     "seeds": Setting(int, "1 to 10000", lambda n: 1 <= n <= 10000, "runs of every arm, with seed, seed + 1, ..."),
@@ -52,17 +54,29 @@ RESULTLESS = {"checkpoint_every", "cuda_graphs", "dataset_folder", "jobs", "log_
 FOLDERS = ["dataset_folder", "log_folder"]
 SCHEDULE = ["total_epochs", "initial_iterations", "increment"]  # each program has these of its own
 
-# Every name that a data set's table holds, for driver.py and for vae.py.
+# Every name that a data set's table holds: in both programs, for driver.py and for vae.py.
+TRAINING = {
+    "batch_size": Setting(int, "1 to 1000000", lambda n: 1 <= n <= 10 ** 6, "images per step"),
+    "optimizer": Setting(str, "sgd, adam or adamw", lambda s: s in ("sgd", "adam", "adamw"),
+                         "what updates the weights, as in torch.optim"),
+    # Adam's first step divides the rate by 1 - 0.9, which must still be a float32.
+    "learning_rate": Setting(float, "above 0, at most 1e37", lambda x: 0 < x <= 1e37, "step size of the optimizer"),
+    "learning_rate_schedule": Setting(str, "constant, cosine or cosine_restarts",
+                                      lambda s: s in ("constant", "cosine", "cosine_restarts"),
+                                      "kept, or lowered to 2 % along a cosine: over the run, or anew after each round"),
+    "momentum": Setting(float, "0 to below 1", lambda x: 0 <= x < 1, "momentum of sgd; adam and adamw ignore it"),
+    "weight_decay": Setting(float, "0 to 1", lambda x: 0 <= x <= 1,
+                            "L2 penalty of sgd and adam, decoupled weight decay of adamw"),
+}
 CLASSIFIER_TABLE = {
     "hidden_widths": Setting(list, "a list of at least one width, each 1 to 8192",
                              lambda widths: widths and 1 <= min(widths) <= max(widths) <= 8192,
                              "neurons of each hidden Linear layer, which are ranked and pruned"),
     "conv_widths": Setting(list, "a list of at most 4 widths, each 1 to 4096",
                            lambda widths: len(widths) <= 4 and all(1 <= width <= 4096 for width in widths),
-                           "filters of each 3x3 convolution, with ReLU and 2x2 max-pooling; never pruned"),
-    "batch_size": Setting(int, "1 to 1000000", lambda n: 1 <= n <= 10 ** 6, "images per step"),
-    "learning_rate": Setting(float, "above 0, at most 1e38", lambda x: 0 < x <= 1e38, "step size of SGD"),
-    "momentum": Setting(float, "0 to below 1", lambda x: 0 <= x < 1, "momentum of SGD"),
+                           "filters of each 3x3 convolution, with ReLU and 2x2 max-pooling"),
+    **TRAINING,
+    "augment": Setting(bool, *BOOLEAN, "mirror and shift training images at random, by up to 4 pixels"),
     "mean": Setting(float, "finite", lambda x: abs(x) < float("inf"), "pixels become (pixel - mean) / std"),
     "std": Setting(float, "above 0", lambda x: 0 < x < float("inf"), "pixels become (pixel - mean) / std"),
 }
@@ -72,11 +86,9 @@ VAE_TABLE = {
                              "neurons of the encoder's hidden Linear layers, then of as many of the decoder, which are "
                              "ranked and pruned"),
     "conv_widths": CLASSIFIER_TABLE["conv_widths"]._replace(
-        meaning="filters of each 4x4 convolution, which halves the image; mirrored in the decoder; never pruned"),
+        meaning="filters of each 4x4 convolution, which halves the image; mirrored in the decoder"),
     "latent": Setting(int, "1 to 8192", lambda n: 1 <= n <= 8192, "dimensions of the latent; never pruned"),
-    "batch_size": CLASSIFIER_TABLE["batch_size"],
-    # Adam's first step divides the rate by 1 - 0.9, which must still be a float32.
-    "learning_rate": Setting(float, "above 0, at most 1e37", lambda x: 0 < x <= 1e37, "step size of Adam"),
+    **TRAINING,
     "kld_weight": Setting(float, *FACTOR, "loss = BCE + kld_weight * KLD"),
 }
 
@@ -154,3 +166,7 @@ def check_unchanged(values, earlier, log):
     if changed:
         raise UserError(f"{log}: this run began with other values than constants.py, ranking.py or a flag now gives: "
                         f"{'; '.join(changed)}; set them back, there or by a flag")
+    end = earlier.get("total_epochs")
+    if values.get("total_epochs") != end and values.get("learning_rate_schedule", "constant") != "constant":
+        raise UserError(f"{log}: the cosine of this run ends with total_epochs = {end}, so that the run cannot be "
+                        "extended; start it anew")

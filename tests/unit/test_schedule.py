@@ -1,4 +1,4 @@
-"""The epochs of the rounds and the neurons that each round leaves, exact against fractions."""
+"""The epochs of the rounds, the neurons that each round leaves, exact against fractions, and the rates of the steps."""
 import math
 from fractions import Fraction
 
@@ -7,7 +7,6 @@ import torch
 from unit_helpers import run_settings
 
 from pruning import schedule
-from pruning.selection import highest
 
 TEN_PERCENT = [
     [50, 45, 40, 36, 32, 28, 25, 22, 19, 17], [30, 27, 24, 21, 18, 16, 14, 12, 10, 9],
@@ -20,6 +19,27 @@ TEN_PERCENT = [
 def test_rounds_follow_these_epochs(total, initial, increment, epochs):
     given = run_settings(total_epochs=total, initial_iterations=initial, increment=increment)
     assert list(schedule.rounds(given)) == epochs
+
+
+@pytest.mark.parametrize("batches", [1, 7])
+@pytest.mark.parametrize("name, total, initial, increment, stretches", [
+    ("cosine", 10, 3, 4, [10]), ("cosine_restarts", 10, 3, 4, [3, 4, 3]), ("cosine_restarts", 11, 3, 4, [3, 4, 4]),
+    ("cosine_restarts", 5, 1, 1, [1, 1, 1, 1, 1]), ("cosine_restarts", 5, 30, 10, [5]),
+    ("cosine_restarts", 7, 7, 2, [7]), ("cosine_restarts", 100, 30, 15, [30, 15, 15, 15, 15, 10])])
+def test_rates_are_those_of_torchs_cosine_annealing_started_anew_in_each_stretch(
+        name, total, initial, increment, stretches, batches):
+    given = run_settings(total_epochs=total, initial_iterations=initial, increment=increment, learning_rate=0.3,
+                         learning_rate_schedule=name)
+    expected = []
+    for epochs in stretches:
+        optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.3)
+        annealing = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * batches, 0.02 * 0.3)
+        for _ in range(epochs * batches):
+            expected.append(annealing.get_last_lr()[0])
+            optimizer.step()
+            annealing.step()
+    assert [schedule.learning_rate(given, epoch, batch, batches) for epoch in range(1, total + 1)
+            for batch in range(batches)] == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize("widths", TEN_PERCENT, ids=str)
@@ -37,8 +57,8 @@ def test_the_number_that_stays_is_exact(percent):
 @pytest.mark.parametrize("percent", [10, 33.3, 66.4, 99.9])
 @pytest.mark.parametrize("total", [2, 3, 8, 500])
 def test_final_widths_are_what_round_after_round_leaves(percent, total):
-    given = run_settings(hidden_widths=[125, 30, 1], total_epochs=total, increment=1, prune_percent=percent)
-    widths = [125, 30, 1]
+    given = run_settings(total_epochs=total, increment=1, prune_percent=percent)
+    first = widths = [125, 30, 1]
     for _ in range(2, total):
-        widths = [len(highest(torch.rand(width), percent)) for width in widths]
-    assert schedule.final_widths(given) == widths and given.hidden_widths == [125, 30, 1]
+        widths = [schedule.staying(width, percent) for width in widths]
+    assert schedule.final_widths(first, given) == widths and first == [125, 30, 1]

@@ -76,8 +76,9 @@ ILLEGAL = {"total_epochs": [0, -1, 10 ** 9], "initial_iterations": [0, -1], "inc
            "dataset_folder": ["a\x00b"],
            "hidden_widths": [[], [8193]], "vae_hidden_widths": [[], [9], [9, 8, 7], [9, 8193]],
            "conv_widths": [[1, 1, 1, 1, 1], [4097]], "latent": [0, -1, 8193], "batch_size": [0, -1, 10 ** 6 + 1],
-           "learning_rate": [0, -0.1, 1.1e38], "vae_learning_rate": [0, -0.1, 3.5e37],
-           "kld_weight": [-0.1], "momentum": [1, 1.0, -0.1], "std": [0, -0.5]}
+           "optimizer": ["adagrad", "SGD"], "learning_rate": [0, -0.1, 1.1e37],
+           "learning_rate_schedule": ["linear", "cosine-restarts"], "kld_weight": [-0.1], "momentum": [1, 1.0, -0.1],
+           "weight_decay": [-1e-9, 1.1], "std": [0, -0.5]}
 EDGES = {"total_epochs": [1, 10 ** 9 - 1], "initial_iterations": [1], "increment": [1],
          "prune_percent": [1e-9, 99.999, 50], "lambda_average": [0, 0.5], "lambda_max": [0, 2],
          "ranking_images": [0, 10 ** 9], "seed": [0, 2 ** 32 - 1], "seeds": [1, 10000], "jobs": [1, 1000],
@@ -85,8 +86,9 @@ EDGES = {"total_epochs": [1, 10 ** 9 - 1], "initial_iterations": [1], "increment
          "precision": ["auto", "float32", "bfloat16"], "compensate": [True, False], "dataset_folder": [os.sep + "here"],
          "hidden_widths": [[1], [9, 8, 8192]], "vae_hidden_widths": [[1, 8192], [9, 8, 7, 6]],
          "conv_widths": [[], [1, 2, 3, 4096]], "latent": [1, 8192], "batch_size": [1, 10 ** 6],
-         "learning_rate": [1e-9, 1e38], "vae_learning_rate": [1e-9, 1e37], "kld_weight": [0, 2.5],
-         "momentum": [0, 0.999], "mean": [-1, 0], "std": [1e-3, 1]}
+         "optimizer": ["sgd", "adam", "adamw"], "learning_rate": [1e-9, 1e37],
+         "learning_rate_schedule": ["constant", "cosine", "cosine_restarts"], "kld_weight": [0, 2.5],
+         "momentum": [0, 0.999], "weight_decay": [0, 1], "augment": [True, False], "mean": [-1, 0], "std": [1e-3, 1]}
 # (table or None, name, setting) of all that constants.py holds; of each program's tables one.
 each_place = pytest.mark.parametrize("table, name, setting", [
     *((None, name, setting) for name, setting in SETTINGS.items()),
@@ -138,8 +140,8 @@ def test_a_list_in_the_place_of_a_number_is_told_what_is_legal():
     ({"total_epoch": 3}, ["unknown name total_epoch", "did you mean total_epochs?"]),
     ({"CIFAR10.momentun": 0.9}, ["CIFAR10", "momentun", "did you mean momentum?"]),
     ({"FashionMnist": {}}, ["unknown name FashionMnist", "did you mean FashionMNIST?"]),
-    ({"vae_CIFAR10.momentum": 0.9}, ["vae_CIFAR10", "unknown name momentum", "latent"]),
-    ({"CIFAR10.latent": 5}, ["CIFAR10", "unknown name latent", "momentum"]),
+    ({"vae_CIFAR10.augment": True}, ["vae_CIFAR10", "unknown name augment", "latent"]),
+    ({"CIFAR10.kld_weight": 5}, ["CIFAR10", "unknown name kld_weight", "momentum"]),
     ({"CelebA": {}}, ["unknown name CelebA", "did you mean vae_CelebA?"]),
     ({"vae_seed": 1}, ["unknown name vae_seed"]),
     ({"zzz": 1}, ["unknown name zzz", "total_epochs"]),
@@ -199,3 +201,11 @@ def test_a_run_goes_on_with_its_values_and_perhaps_more_epochs_or_other_folders(
     for name, value in (("seed", 4), ("total_epochs", 4)):
         message = refusal(settings.check_unchanged, {**earlier, name: value}, earlier, "a.txt")
         assert message.startswith("a.txt: ") and f"{name} = {value}, there {earlier[name]}" in message
+
+
+def test_a_run_with_a_cosine_is_not_extended():
+    for name in ("cosine", "cosine_restarts"):
+        earlier = {"total_epochs": 5, "learning_rate_schedule": name}
+        settings.check_unchanged(earlier, earlier, "a.txt")
+        message = refusal(settings.check_unchanged, {**earlier, "total_epochs": 6}, earlier, "a.txt")
+        assert message.startswith("a.txt: ") and "total_epochs = 5, so that the run cannot be extended" in message
