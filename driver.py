@@ -6,10 +6,15 @@
 
 `python plot.py` draws the logs afterwards; `python driver.py -h` lists the flags.
 """
-import torch
+from pruning import errors
+
+if __name__ == "__main__":
+    errors.expect_ctrl_c()  # while torch is imported
+
 from torch.nn import functional
 
-from pruning import comparison, datasets, errors
+from pruning import comparison, datasets
+from pruning.optimizers import make_optimizer
 from pruning.settings import CLASSIFIER
 from pruning.training import Workload
 
@@ -27,10 +32,8 @@ def main():
     network = {"image_shape": dataset.train.image_shape, "conv_widths": settings.conv_widths,
                "hidden_widths": settings.hidden_widths, "classes": dataset.classes}
 
-    def make_optimizer(model):
-        return torch.optim.SGD(model.parameters(), lr=settings.learning_rate, momentum=settings.momentum)
-
-    comparison.compare(command, Workload(dataset, scale, network, models.build, make_optimizer, classify))
+    comparison.compare(command, Workload(dataset, scale, network, models.build,
+                                         lambda model: make_optimizer(model, settings), classify))
 
 
 def classify(model, images, labels):

@@ -1,11 +1,11 @@
-"""The networks. `groups()` of each names its neuron groups, in the order of the forward pass."""
+"""The networks. Which neurons of them can be pruned is found by pruning/groups.py."""
 import ast
 
 import torch
 from torch import nn
 
 from pruning.errors import UserError
-from pruning.groups import NeuronGroup, chain
+from pruning.removal import load_weights
 
 
 class FeedForward(nn.Module):
@@ -27,9 +27,6 @@ class FeedForward(nn.Module):
             x = layer(x).relu()
         return last(x)
 
-    def groups(self):
-        return chain(self.layers)
-
 
 class CNN(nn.Module):
     """3x3 convolutions with biases, each with ReLU and 2x2 max-pooling, then a FeedForward.
@@ -48,9 +45,6 @@ class CNN(nn.Module):
             # ReLU and maximum commute to the bit, gradients too; after the pooling ReLU has a quarter of the work.
             x = nn.functional.max_pool2d(convolution(x), 2).relu()
         return self.classifier(x)
-
-    def groups(self):
-        return self.classifier.groups()
 
 
 class VAE(nn.Module):
@@ -101,10 +95,6 @@ class VAE(nn.Module):
             x = deconvolution(x.relu())
         return x
 
-    def groups(self):
-        latent = NeuronGroup(self.encoder[-1], [self.mean, self.logvar])
-        return [*chain(self.encoder), latent, *chain(self.decoder)]
-
 
 def halved(image_shape, times, evenly):
     """Height and width of an image that is halved so many times. Raises UserError if nothing is left, or if it must be
@@ -116,12 +106,13 @@ def halved(image_shape, times, evenly):
     return height // 2 ** times, width // 2 ** times
 
 
-def load(path):
+def load(path, network=None):
     """The network that a run has saved, in evaluation mode, and what it was trained on: {"dataset": ..., "seed": ...,
-    "mean": ..., "std": ...}; pixels in [0, 1] become (pixel - mean) / std. A network of an earlier version gives {}."""
+    "mean": ..., "std": ..., "widths": ...}; pixels in [0, 1] become (pixel - mean) / std. A network of an earlier
+    version gives {}. network: the class that constants.py named, if it was one of your own."""
     saved = torch.load(path, map_location="cpu", weights_only=True)
-    model = (VAE if "latent" in saved["network"] else build)(**saved["network"])
-    model.load_state_dict(saved["weights"])
+    model = (network or (VAE if "latent" in saved["network"] else build))(**saved["network"])
+    load_weights(model, saved["weights"])
     return model.eval(), ast.literal_eval(saved.get("about", "{}"))
 
 

@@ -7,53 +7,55 @@ write one more such function and name it in CRITERIA.
 import torch
 
 from pruning.device import exact
+from pruning.layers import apply, by_neuron, channel, kind_of
 from pruning.passes import mean_over_passes
 
 contribBasedPruning = True  # True: the neurons of least contribution go; False: random ones (the control)
-
-CACHED = 2 ** 16  # float64 numbers, half a megabyte: with their products they fit in a core's own cache
 
 
 def contribution(groups, passes, options):
     """lambda_average * C_avg + lambda_max * C_max of every neuron (equations 1 and 2 of the report).
 
-    With a of shape (F, N) and W of shape (M, N), all consumers' rows together:
-        ratio[f, j, k] = |W[j, k]| |a[f, k]| / sum_i |W[j, i]| |a[f, i]|, 0 where the sum is 0
+    A consumer without its bias, with |W| and |a|, gives D[f, j]; the part of it that comes from neuron k is its share:
+        ratio[f, j, k] = |W[j, k]| |a[f, k]| / D[f, j], 0 where D[f, j] is 0
         C_avg[k] = mean of ratio[f, j, k] over f and j;  C_max[k] = its maximum
-    The (F, M, N) tensor is never made. In float64, where products of float32 numbers cannot underflow.
+    For a filter, whose activation is a map, j goes over all places of the consumer's outputs. The tensor of all ratios
+    is never made: the sum of neuron k's is |a[k]| d(sum of log D) / d|a[k]|. In float64, where products of float32
+    numbers cannot underflow; if neurons have several places, in the network's precision and summed up in float64.
     """
-    weights = [exact(torch.cat([consumer.weight.detach() for consumer in group.consumers])).abs() for group in groups]
-    totals, maxima = ([torch.zeros_like(w[0]) for w in weights] for _ in range(2))
-    count = 0
-    for blocks in passes.activations():
-        for a, w, total, maximum in zip(map(exact, blocks), weights, totals, maxima):
-            a = a.abs()
-            sums = a @ w.T                                           # (F, M), the denominators
-            inverse = torch.where(sums > 0, 1 / sums, torch.zeros_like(sums))
-            total += (inverse.T @ a * w).sum(0)
-            if options.lambda_max > 0:
-                raise_maxima(maximum, a.T.contiguous(), inverse.T.contiguous(), w)
-        count += len(a)
-    return [options.lambda_average * total / (count * len(w)) + options.lambda_max * maximum
-            for w, total, maximum in zip(weights, totals, maxima)]
+    sums, counts, maxima = [0] * len(groups), [0] * len(groups), [torch.zeros(())] * len(groups)
+    for heard in passes.inputs():
+        for number, group in enumerate(groups):
+            for consumer in group.consumers:
+                x, w = heard[consumer], consumer.weight.detach()
+                if x.shape[1:] == (group.width,):
+                    x, w = exact(x), exact(w)
+                a, w = x.abs().requires_grad_(), w.abs()
+                with torch.enable_grad():
+                    outputs = apply(consumer, a, w)                   # D
+                tiny = torch.finfo(w.dtype).tiny
+                inverse = (outputs > tiny) / outputs.detach().clamp(min=tiny)
+                gradient, = torch.autograd.grad(outputs, a, inverse)  # d(sum of log D) / d|a|
+                a = a.detach()
+                shares = by_neuron(exact(a * gradient), consumer, group.width).transpose(0, 1)
+                sums[number] = sums[number] + shares.flatten(1).sum(1)
+                counts[number] += outputs.numel()
+                if options.lambda_max > 0:
+                    largest = largest_shares(consumer, a, w, inverse, group.width)
+                    maxima[number] = torch.maximum(maxima[number], largest)
+    return [options.lambda_average * total / count + options.lambda_max * maximum
+            for total, count, maximum in zip(sums, counts, maxima)]
 
 
-def raise_maxima(maxima, a, inverse, w):
-    """Raise each maximum (N,) to the largest w[j, k] a[k, f] inverse[j, f] over j and f, if that is higher.
-
-    No matrix product does this. A processor takes as many neurons at a time as stay in its cache while all consumers
-    use them; a GPU takes all at once, for fewer kernels.
-    """
-    neurons = max(1, CACHED // a.shape[1]) if a.device.type == "cpu" else len(a)
-    for maximum, block, columns in zip(maxima.split(neurons), a.split(neurons), w.split(neurons, 1)):
-        for factors, column in zip(inverse, columns):
-            torch.max(maximum, (block * factors).amax(1) * column, out=maximum)
+def largest_shares(consumer, a, w, inverse, width):
+    """The largest share of each neuron in a batch. One neuron at a time, its part in D fits in a processor's cache."""
+    each = zip(a.chunk(width, channel(consumer)), w.chunk(width, kind_of(consumer).inputs))
+    return torch.stack([(apply(consumer, its_a, its_w) * inverse).max() for its_a, its_w in each])
 
 
 def randomised(groups, passes, options):
     """Uniformly random scores: every set of neurons is equally likely to go."""
-    return [torch.rand(group.producer.out_features, generator=options.generator, dtype=torch.float64)
-            for group in groups]
+    return [torch.rand(group.width, generator=options.generator, dtype=torch.float64) for group in groups]
 
 
 def reversed_contribution(groups, passes, options):
@@ -63,7 +65,7 @@ def reversed_contribution(groups, passes, options):
 
 def magnitude(groups, passes, options):
     """The L2 norm of a neuron's incoming weights (Li et al., Pruning Filters for Efficient ConvNets, 2017: L1)."""
-    return [exact(group.producer.weight.detach()).norm(dim=1) for group in groups]
+    return [group.incoming().norm(dim=1) for group in groups]
 
 
 def activation(groups, passes, options):

@@ -6,11 +6,17 @@
 `python plot.py` draws the logs afterwards; `python vae.py -h` lists the flags. Contribution-based or randomised pruning
 is `contribBasedPruning` in ranking.py, or --pruning.
 """
+from pruning import errors
+
+if __name__ == "__main__":
+    errors.expect_ctrl_c()  # while torch is imported
+
 import torch
 from torch.nn import functional
 
-from pruning import comparison, datasets, errors
+from pruning import comparison, datasets
 from pruning.device import exact
+from pruning.optimizers import make_optimizer
 from pruning.plots.vae_pictures import COUNT, VaePictures
 from pruning.settings import VAE
 from pruning.training import Workload
@@ -32,17 +38,12 @@ def main():
                "hidden_widths": settings.hidden_widths, "latent": settings.latent}
     pictures = VaePictures(settings, next(dataset.test.batches(COUNT))[0])
 
-    def make_optimizer(model):
-        # On a GPU one kernel for all weights, which also counts the steps there, as a CUDA graph needs it.
-        options = {"fused": True, "capturable": True} if device.type == "cuda" else {}
-        return torch.optim.Adam(model.parameters(), lr=settings.learning_rate, **options)
-
     def objective(model, images, labels):
         return negative_elbo(model, images, settings.kld_weight)
 
     comparison.compare(command, Workload(
-        dataset, scale, network, models.VAE, make_optimizer, objective, lambda model: quality(model, dataset.test),
-        show=pictures.show, conclude=pictures.draw_strip))
+        dataset, scale, network, models.VAE, lambda model: make_optimizer(model, settings), objective,
+        lambda model: quality(model, dataset.test), show=pictures.show, conclude=pictures.draw_strip))
 
 
 def negative_elbo(model, images, kld_weight):
@@ -69,7 +70,7 @@ def quality(model, split):
     """
     model.eval()
     squares, means = 0, []
-    for images, _ in split.batches():
+    for images, _ in split:
         logits, mean, _ = model(images)
         squares = squares + exact((logits.sigmoid() - images).pow(2).mean((1, 2, 3)).sum())
         means.append(mean)

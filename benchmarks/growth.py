@@ -71,7 +71,7 @@ def measure(prepared):
     options = Options(settings.lambda_average, settings.lambda_max, None)
 
     def rank():
-        survivors(Passes(state.model, workload.dataset.train.batches, None), arm, options, settings.prune_percent)
+        survivors(Passes(state.model, state.groups, workload.dataset.train), arm, options, settings.prune_percent)
     return [statistics.median(times) for times in side_by_side.in_turn(pruned.epoch(prepared), rank)]
 
 

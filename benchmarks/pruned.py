@@ -20,18 +20,20 @@ from tqdm import tqdm
 
 import driver
 import vae
-from pruning import comparison, datasets, groups, training
+from pruning import comparison, datasets, groups, measures, training
 from pruning.checkpoint import Outputs
 from pruning.removal import remove
 from pruning.schedule import final_widths
 from pruning.signals import Stop
 
 # name: in the table; program, dataset: what trains on what; shape: (height, width, channels) of an image; images: in an
-# epoch; timed: how many of them are timed.
-Case = namedtuple("Case", "name program dataset shape images timed")
+# epoch; timed: how many of them are timed; flags: of the program.
+Case = namedtuple("Case", "name program dataset shape images timed flags", defaults=((),))
 MORE = 10 if side_by_side.ON_GPU else 1
 CASES = [Case("MNIST", driver, "MNIST", (28, 28, 1), 60000, 60000),
          Case("CIFAR-10", driver, "CIFAR10", (32, 32, 3), 50000, min(50000, 5120 * MORE)),
+         Case("CIFAR-10 with filters", driver, "CIFAR10", (32, 32, 3), 50000, min(50000, 5120 * MORE),
+              ("--prune-filters", "True", "--increment", "15")),
          Case("VAE of MNIST", vae, "MNIST", (28, 28, 1), 60000, 2560 * MORE),
          Case("VAE of CIFAR-10", vae, "CIFAR10", (32, 32, 3), 50000, 2560 * MORE)]
 
@@ -65,15 +67,15 @@ def epoch(prepared):
 
 
 def prune(prepared, widths):
-    """Leave only the first neurons of each hidden layer, as many as widths say, which may go on for ever."""
-    of_model = prepared.state.model.groups()
+    """Leave only the first neurons of each group, as many as widths say, which may go on for ever."""
+    of_model = prepared.state.groups
     remove(of_model, [torch.arange(width) for _, width in zip(of_model, widths)], prepared.state.optimizer)
 
 
 def multiply_adds(prepared):
     """The multiply-adds of one image's forward pass, and those of them in convolutions."""
     model = prepared.state.model
-    count = groups.multiply_adds(model, next(prepared.workload.dataset.test.batches(1))[0])
+    count = measures.multiply_adds(model, next(prepared.workload.dataset.test.batches(1))[0])
     return count, count - sum(layer.weight.numel() for layer in model.modules() if isinstance(layer, nn.Linear))
 
 
@@ -84,7 +86,7 @@ def rows():
 
 def rows_of(case):
     def fresh(count=case.timed, *flags):
-        return prepare(case.program, case.shape, count, "--dataset", case.dataset, *flags)
+        return prepare(case.program, case.shape, count, "--dataset", case.dataset, *case.flags, *flags)
 
     def read():
         for index in order.split(batch_size):
@@ -95,19 +97,19 @@ def rows_of(case):
     order, read_batch = torch.randperm(case.timed).to(train.labels.device), side_by_side.as_a_step(train.batch)
     steps = math.ceil(case.timed / batch_size)
     of_one_image = fresh(steps, "--batch-size", "1")
-    prune(after, final_widths(before.settings))
+    prune(after, final_widths(groups.widths_of(before.state.groups), before.settings))
     for prepared in (least, of_one_image):
         prune(prepared, itertools.repeat(1))
     times = side_by_side.in_turn(*map(epoch, (before, after, least, of_one_image)), read)
     was, now, rest, fixed, reading = (case.images / case.timed * statistics.median(some) for some in times)
     gain = side_by_side.medians(times[1], times[0])[2]
 
-    widths = ["-".join(map(str, groups.widths_of(prepared.state.model))) for prepared in (before, after)]
+    widths = ["-".join(map(str, groups.widths_of(prepared.state.groups))) for prepared in (before, after)]
     scaled = "" if case.timed == case.images else f", scaled from {case.timed:,}"
     yield side_by_side.Row(f"{case.name}, {' => '.join(widths)}: epoch after the last round against before the first, "
                            f"{case.images:,} images{scaled}",
                            side_by_side.duration(now), side_by_side.duration(was), gain, "")
-    less, more = (groups.count_parameters(prepared.state.model) for prepared in (after, before))
+    less, more = (measures.count_parameters(prepared.state.model) for prepared in (after, before))
     yield side_by_side.Row(f"{case.name}: parameters", f"{less:,}", f"{more:,}", more / less, "")
     (less, _), (more, convolutions) = map(multiply_adds, (after, before))
     yield side_by_side.Row(f"{case.name}: multiply-adds of an image's forward pass", f"{less:,}", f"{more:,}",

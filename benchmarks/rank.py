@@ -32,10 +32,10 @@ AVERAGE, MAXIMUM = Options(1.0, 0.0, None), Options(0.0, 1.0, None)
 
 
 class Given:
-    """Given activations in the place of Passes."""
+    """Given inputs of the consumers in the place of Passes."""
 
     def __init__(self, batches):
-        self.activations = lambda: batches
+        self.inputs = lambda: batches
 
 
 def prepare():
@@ -62,13 +62,13 @@ def rows():
     split, network = workload.dataset.train, state.model
 
     def ranked(options):
-        return lambda: survivors(Passes(network, split.batches, None), arm, options, 10)
+        return lambda: survivors(Passes(network, state.groups, split), arm, options, 10)
 
     yield side_by_side.compared(f"784-50-30-10, {IMAGES} images: C_avg with its forward passes, and a training epoch "
                                 f"in batches of {settings.batch_size}",
                                 *side_by_side.in_turn(ranked(AVERAGE), pruned.epoch(prepared)), "> 1")
     for name, options, wanted in (("C_avg", AVERAGE, ">= 300"), ("C_max", MAXIMUM, ">= 100")):
-        loop = checked_loop(network, split, options)
+        loop = checked_loop(state, split, options)
         took, other, ratio = side_by_side.medians(*side_by_side.in_turn(ranked(options), loop))
         yield side_by_side.Row(f"{name} of them, and the naive loop, given its activations and scaled from {LOOPED}",
                                duration(took), duration(other * IMAGES / LOOPED), ratio * IMAGES / LOOPED, wanted)
@@ -81,17 +81,17 @@ def rows():
                                     *time_products(neurons, consumers), "")
 
 
-def checked_loop(network, split, options):
+def checked_loop(state, split, options):
     """A function that runs the loop over the first images for all groups. Its scores are first checked against those of
     the ranking."""
-    groups = network.groups()
-    activations = next(Passes(network, lambda: split.batches(LOOPED), None).activations())
+    groups = state.groups
+    inputs = next(Passes(state.model, groups, split.batches(LOOPED)).inputs())
 
     def loop():
-        return [by_loop(group.consumers[0].weight, a, options.lambda_max > 0)
-                for group, a in zip(groups, activations)]
+        return [by_loop(group.consumers[0].weight, inputs[group.consumers[0]], options.lambda_max > 0)
+                for group in groups]
 
-    for own, other in zip(ranking.contribution(groups, Given([activations]), options), loop()):
+    for own, other in zip(ranking.contribution(groups, Given([inputs]), options), loop()):
         torch.testing.assert_close(own.float(), other, rtol=1e-4, atol=0)
     return loop
 
@@ -112,7 +112,7 @@ def time_products(neurons, consumers):
         for _ in range(1 + BATCHES):
             bare.append(side_by_side.seconds(products))
             started = time.perf_counter()
-            yield [activations]  # contribution() works on them before it asks for the next ones
+            yield {group.consumers[0]: activations}  # contribution() works on them before it asks for the next ones
             side_by_side.finish_work()
             own.append(time.perf_counter() - started)
 
@@ -131,7 +131,7 @@ def measure_memory():
     """In MB: the most that the process held, how much the ranking added, and the size of the images."""
     _, state, workload, arm = prepare()
     split, options = workload.dataset.train, Options(0.5, 0.5, None)
-    passes = Passes(state.model, split.batches, None)
+    passes = Passes(state.model, state.groups, split)
     peak, added = peak_memory(lambda: survivors(passes, arm, options, 10))
     return round(peak), round(added), split.images.numel() // 10 ** 6
 

@@ -17,7 +17,8 @@ import pruned
 
 import vae
 from pruning.cuda_graph import Recording
-from pruning.groups import count_parameters, widths_of
+from pruning.groups import widths_of
+from pruning.measures import count_parameters
 from pruning.passes import Passes
 from pruning.removal import remove
 from pruning.selection import Options, survivors
@@ -74,11 +75,11 @@ def rows():
                                "PyTorch's", *(side_by_side.duration(took / STEPS) for took in (own, other)), ratio, "")
     removals = []
     for _ in range(ROUNDS):
-        keeps = survivors(Passes(state.model, train.batches, None), less.arm, Options(1.0, 0.0, None), 10)
-        removals.append(side_by_side.seconds(lambda keeps=keeps: remove(state.model.groups(), keeps, state.optimizer)))
+        keeps = survivors(Passes(state.model, state.groups, train), less.arm, Options(1.0, 0.0, None), 10)
+        removals.append(side_by_side.seconds(lambda keeps=keeps: remove(state.groups, keeps, state.optimizer)))
     state.recording = Recording()
     after, before, ratio = side_by_side.medians(*side_by_side.in_turn(pruned.epoch(less), pruned.epoch(whole)))
-    widths = "-".join(map(str, widths_of(state.model)))
+    widths = "-".join(map(str, widths_of(state.groups)))
     yield side_by_side.Row(f"a step of it after {ROUNDS} rounds, {widths}, {precision}, and before; the median removal "
                            f"took {side_by_side.duration(statistics.median(removals))}",
                            *(side_by_side.duration(took / STEPS) for took in (after, before)), ratio, "")

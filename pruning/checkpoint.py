@@ -8,11 +8,12 @@ from collections import namedtuple
 from pickle import UnpicklingError
 
 import torch
+from torch import nn
 
 from pruning import files
 from pruning.errors import UserError
 from pruning.groups import widths_of
-from pruning.removal import remove
+from pruning.removal import load_weights
 
 FORMAT = 2  # of a checkpoint; this code reads no other
 # What a training.TrainingState has beside its network and its optimizer: tensors, and numbers, which are saved as text,
@@ -37,19 +38,23 @@ def write(state, outputs):
         os.fsync(log.fileno())
     text = {"format": FORMAT, **outputs.about,  # extent() raises if a log is no longer ours
             "extents": {os.path.basename(log.name): files.extent(log) for log in outputs.logs},
-            "widths": widths_of(state.model), **{name: getattr(state, name) for name in NUMBERS}}
+            "widths": widths_of(state.groups), **{name: getattr(state, name) for name in NUMBERS}}
     save({"text": repr(text), "weights": state.model.state_dict(), "optimizer": state.optimizer.state_dict()["state"],
           **{name: getattr(state, name) for name in TENSORS}}, outputs.checkpoint)
 
 
-def save_network(path, network, model, about):
+def save_network(path, network, state, about):
     """Save sizes and weights of a network for torch.load(path, weights_only=True). Raises UserError.
 
-    network: the keyword arguments that the model was made with, before neurons were removed. about: what else a file
-    says, literals; as text, since torch 1.13 reads no float with weights_only=True.
+    network: the keyword arguments that the model was made with, before neurons were removed; its hidden_widths are
+    saved as they are now. about: what else a file says, literals; as text, since torch 1.13 reads no float with
+    weights_only=True.
     """
-    weights = {name: weight.cpu() for name, weight in model.state_dict().items()}  # to load on a machine without a GPU
-    network = {**network, "hidden_widths": widths_of(model)}
+    weights = {name: weight.cpu() for name, weight in state.model.state_dict().items()}  # to load without a GPU
+    if "hidden_widths" in network:
+        hidden = [group for group in state.groups if isinstance(group.producer, nn.Linear)]
+        network = {**network, "hidden_widths": widths_of(hidden)}
+    about = {**about, "widths": widths_of(state.groups)}
     save({"network": network, "weights": weights, "about": repr(about)}, path)
 
 
@@ -86,8 +91,7 @@ def read(path):
 def restore(state, saved):
     """Bring a fresh state to that of a checkpoint and return it. Raises UserError if its network is another one."""
     try:
-        remove(state.model.groups(), list(map(torch.arange, saved["widths"])), state.optimizer)
-        state.model.load_state_dict(saved["weights"])
+        load_weights(state.model, saved["weights"], state.optimizer)
         groups = state.optimizer.state_dict()["param_groups"]
         state.optimizer.load_state_dict({"state": saved["optimizer"], "param_groups": groups})
         if state.optimizer.defaults.get("capturable"):  # torch before 2.1 leaves the count of steps on the processor

@@ -11,11 +11,15 @@ from pruning.arms import with_criteria
 from pruning.command_line import read_command
 from pruning.device import keep_freed_memory, pick_device, pick_precision, repeat_exactly
 from pruning.errors import UserError, ended_well
+from pruning.groups import groups_of, widths_of
 from pruning.provenance import read_provenance
+from pruning.removal import remove
 from pruning.schedule import final_widths
 from pruning.settings import check_unchanged, frozen
 from pruning.tensorboard import Boards, summary_writer
 from pruning.terminal import Terminal
+
+EXAMPLE = 8  # images by which groups are found and criteria are tried
 
 # What one command asks for, checked and complete. program: settings.CLASSIFIER or VAE; settings: its frozen values;
 # request: a command_line.Request; arms: {name: Arm} of all that can be trained; provenance: of the logs.
@@ -62,9 +66,11 @@ def compare(command, workload):
     comparisons = [Comparison(seed, command, workload, stop, terminal)
                    for seed in range(settings.seed, settings.seed + settings.seeds)]
     first = comparisons[0]
-    described = next((arm for arm in first.arms if arm.name != "scratch"), first.arms[0])
-    terminal.start(command, workload.dataset, first.arms, first.initial_widths(described),
-                   first.fresh(described).model)
+    state = first.fresh()
+    for comparison in comparisons:
+        comparison.widths = widths_of(state.groups)
+    terminal.start(command, workload.dataset, first.arms, first.widths, state.model)
+    try_criteria(state, workload, settings, first.arms)
     if request.dry_run:
         return dry_run.rehearse(command, comparisons, workload)
     with stop:
@@ -77,6 +83,14 @@ def compare(command, workload):
     terminal.end({arm: [comparison.paths[arm] for comparison in comparisons] for arm in first.arms})
     if not all(well):
         sys.exit(2)
+
+
+def try_criteria(state, workload, settings, arms):
+    """Rank a few images by every criterion. Raises UserError for a mistake in one, before hours of training."""
+    images = workload.dataset.train.part(torch.arange(min(EXAMPLE, len(workload.dataset.train))))
+    for arm in arms:
+        if arm.criterion:
+            training.ranked(state, workload, settings, arm, images)
 
 
 class Comparison:
@@ -99,6 +113,7 @@ class Comparison:
         self.sharing = warm if len(warm) > 1 else []
         self.start = files.start_path(self.paths[warm[0]]) if self.sharing else None
         self.logs, self.finished = {}, []  # resume.reopen() opens earlier logs and finds the finished ones
+        self.widths = None  # of the unpruned network's groups, once the first one is made
 
     def train(self):
         """Train the start and the arms, as far as they are not finished; returns whether no run has diverged. One that
@@ -127,7 +142,7 @@ class Comparison:
         state = self.state(arm, outputs)
         training.train(state, self.workload, self.settings, arm, self.settings.total_epochs, outputs, self.stop)
         about = {"dataset": self.settings.dataset, "seed": self.seed, **self.workload.scale}
-        checkpoint.save_network(files.network_path(log.name), self.workload.network, state.model, about)
+        checkpoint.save_network(files.network_path(log.name), self.workload.network, state, about)
         picture = self.workload.show(state, arm, "end", log.name)
         if picture:
             with Boards(self.terminal.tensorboard, [log], state.epoch) as boards:
@@ -167,15 +182,23 @@ class Comparison:
         checkpoint.write(state, outputs)
         return state
 
-    def fresh(self, arm):
-        """A state of this arm that is not trained yet."""
-        torch.manual_seed(self.seed)
-        network = {**self.workload.network, "hidden_widths": self.initial_widths(arm)}
-        model = self.workload.build(**network).to(self.device)
-        return training.TrainingState(model, self.workload.make_optimizer(model), self.seed)
-
     def initial_widths(self, arm):
-        return final_widths(self.settings) if arm.name == "scratch" else self.settings.hidden_widths
+        return final_widths(self.widths, self.settings) if arm.name == "scratch" else self.widths
+
+    def fresh(self, arm=None):
+        """A state of this arm that is not trained yet, of the unpruned network without one."""
+        torch.manual_seed(self.seed)
+        model = self.workload.build(**self.workload.network)
+        example, _ = next(self.workload.dataset.train.batches(EXAMPLE))
+        groups = groups_of(model, example.cpu(), self.settings.prune_filters)
+        if arm and arm.name == "scratch":
+            remove(groups, list(map(torch.arange, self.initial_widths(arm))))
+            torch.manual_seed(self.seed)
+            for module in model.modules():
+                if hasattr(module, "reset_parameters"):
+                    module.reset_parameters()
+        model.to(self.device)
+        return training.TrainingState(model, self.workload.make_optimizer(model), self.seed, groups)
 
     def open(self):
         """Open new logs, unless those of an earlier run are open; to be closed after use."""
@@ -189,7 +212,8 @@ class Comparison:
         return logs
 
     def write_header(self, arm):
-        header = {**self.about["settings"], **self.about["provenance"], "seed": self.seed, "pruning": arm.name}
+        header = {**self.about["settings"], **self.about["provenance"], "seed": self.seed, "pruning": arm.name,
+                  "unpruned_widths": self.widths}
         if arm.name == "scratch":
             header["initial_widths"] = self.initial_widths(arm)
         files.write([self.logs[arm]], runlog.format_header(header))

@@ -1,5 +1,6 @@
 """A data set as tensors on the training device: uint8 images, with one gather and one normalisation per batch."""
 import contextlib
+import copy
 import math
 import os
 import sys
@@ -9,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
+from torch.nn import functional
 from tqdm import tqdm
 
 from pruning import digits, files
@@ -16,6 +18,7 @@ from pruning.errors import UserError
 
 EVALUATION_BATCH = 1000  # images per forward pass that needs no gradient
 FACE = 64  # height and width of CelebA's images in pixels
+BORDER = 4  # black pixels on each side of an image from which augmentation cuts out its view
 
 
 class Split:
@@ -38,15 +41,25 @@ class Split:
         return channels, height, width
 
     def batch(self, index):
-        """The normalised float32 images (B, channels, height, width) and labels (B,) at an index (B,)."""
-        return self.normalised(self.images.index_select(0, index)), self.labels.index_select(0, index)
+        """The normalised float32 images (B, channels, height, width) and labels (B,) at an index (B,), or at an index
+        (B, 4) of numbers with random_views() beside them."""
+        index, *view = index.unbind(1) if index.dim() == 2 else [index]
+        images = self.images.index_select(0, index)
+        return self.normalised(viewed(images, *view) if view else images), self.labels.index_select(0, index)
 
-    def batches(self, size=EVALUATION_BATCH, order=None):
-        """Yield batches of `size` images, the last one of what is left, in `order` if given."""
-        if order is not None:
-            yield from map(self.batch, order.split(size))
-        else:
-            yield from zip(map(self.normalised, self.images.split(size)), self.labels.split(size))
+    def __iter__(self):
+        """Yield batches for evaluation."""
+        return self.batches(EVALUATION_BATCH)
+
+    def batches(self, size):
+        """Yield batches of `size` images, the last one of what is left."""
+        return zip(map(self.normalised, self.images.split(size)), self.labels.split(size))
+
+    def part(self, index):
+        """The images at an index (B,), as a Split."""
+        part, index = copy.copy(self), index.to(self.labels.device)
+        part.images, part.labels = self.images.index_select(0, index), self.labels.index_select(0, index)
+        return part
 
     def normalised(self, images):
         # The permuted view is channels_last, the fastest layout for convolutions on a processor. On a GPU it is slow in
@@ -55,6 +68,22 @@ class Split:
         layout = torch.preserve_format if images.device.type == "cpu" else torch.contiguous_format
         images = images.permute(0, 3, 1, 2).to(torch.float32, memory_format=layout)
         return images.mul_(self.scale).sub_(self.shift)
+
+
+def random_views(count, generator):
+    """For augmentation, int64 (count, 3): whether each image is mirrored, and the row and column at which it is cut out
+    of the image with its border."""
+    choices = 2, 2 * BORDER + 1, 2 * BORDER + 1
+    return torch.stack([torch.randint(number, (count,), generator=generator) for number in choices], 1)
+
+
+def viewed(images, mirrored, top, left):
+    """uint8 images (B, height, width, channels), each in its view."""
+    count, height, width, channels = images.shape
+    both = torch.stack([images, images.flip(2)], 1)
+    rows = functional.pad(both, (0, 0, BORDER, BORDER, BORDER, BORDER)).flatten(3)
+    views = rows.unfold(2, height, 1).unfold(3, width * channels, channels)  # (B, 2, tops, lefts, height, row)
+    return views[torch.arange(count, device=images.device), mirrored, top, left].reshape(images.shape)
 
 
 Dataset = namedtuple("Dataset", "train test classes")  # two Splits and the number of labels

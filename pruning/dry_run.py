@@ -40,7 +40,7 @@ def rehearse(command, comparisons, workload):
         test_time, _ = timed(evaluate, state.model, dataset.test, workload.objective, "test ")
         outputs = checkpoint.Outputs([log], files.checkpoint_path(log.name), first.about, first.terminal)
         checkpoint_time, _ = timed(checkpoint.write, state, outputs)
-        checkpoint.save_network(files.network_path(log.name), {}, state.model, {})
+        checkpoint.save_network(files.network_path(log.name), {}, state, {})
         size = sum(os.path.getsize(entry.path) for entry in os.scandir(temporary))
         round_times = [timed(training.prune, state, workload, settings, arm, [log])[0] for arm in pruned if schedule]
     line = runlog.format_batch(settings.total_epochs, batches, measures)

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import sys
+import traceback
 
 
 class UserError(Exception):
@@ -22,21 +23,34 @@ class Interrupted(Exception):
     """The user or the system has stopped the run; the message is one line that says how it goes on."""
 
 
+def on_signals(handler):
+    """Have Ctrl-C and SIGTERM handled so, unless the process was started to ignore them."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
+def expect_ctrl_c():
+    """Let Ctrl-C end the process in one line before run_command, too. As an exception it may get lost in an import."""
+    def end_at_once(number, frame):
+        say("interrupted before it began; nothing was started")
+        os._exit(130)
+    on_signals(end_at_once)
+
+
 def run_command(main):
     """Run the `main` of a command as report_errors does; SIGTERM counts as Ctrl-C.
 
     After its end either signal ends the process at once: Python would print a traceback for one that comes during its
     shutdown.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    on_signals(signal.default_int_handler)
     if sys.stdout:
         sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may hold what a terminal cannot show
     try:
         report_errors(main)
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            if signal.getsignal(number) != signal.SIG_IGN:
-                signal.signal(number, signal.SIG_DFL)
+        on_signals(signal.SIG_DFL)
 
 
 def report_errors(function):
@@ -77,8 +91,10 @@ def is_lack_of_memory(error):
     return isinstance(error, MemoryError) or bool(re.search(NO_MEMORY, str(error)))
 
 
+IN_THE_WAY = "a file is where a folder should be; give another folder"
 REMEDIES = {errno.ENOSPC: "free some space", errno.EDQUOT: "free some space",
-            errno.EACCES: "change its permissions or give another folder", errno.EROFS: "give another folder"}
+            errno.EACCES: "change its permissions or give another folder", errno.EROFS: "give another folder",
+            errno.ENOTDIR: IN_THE_WAY, errno.EEXIST: IN_THE_WAY}
 
 
 def reason(error):
@@ -96,24 +112,36 @@ def say(message):
     print(f"{os.path.basename(sys.argv[0])}: {message}", file=sys.stderr, flush=True)
 
 
-EDITED = ("constants.py", "models.py", "ranking.py")  # what people edit between runs
+EDITED = ("constants.py", "models.py", "ranking.py")  # what people edit between runs, beside files of their own
+PROGRAMS = ("driver.py", "vae.py", "plot.py")
 
 
 @contextlib.contextmanager
 def mistakes_in_one_line():
-    """Around the imports of EDITED: a mistake in one of these files becomes a UserError that names its line."""
+    """Around imports and calls of what people write: a mistake there becomes a UserError that names its line."""
     try:
         yield
-    except Exception as error:  # whatever a typing mistake raises
-        trace = error.__traceback__
-        while trace.tb_next:
-            trace = trace.tb_next
-        path, line = trace.tb_frame.f_code.co_filename, trace.tb_lineno
-        if isinstance(error, SyntaxError):
-            path, line = error.filename or "", error.lineno
-        file, missing = os.path.basename(path), f"{getattr(error, 'name', None)}.py"
-        if isinstance(error, ModuleNotFoundError) and missing in EDITED:
-            raise UserError(f"{missing}: no such file; put it back beside {file}")
-        if file not in EDITED:
+    except UserError:
+        raise
+    except Exception as error:  # whatever a mistake raises
+        if is_lack_of_memory(error):
             raise
-        raise UserError(f"{file}, line {line}: {getattr(error, 'msg', error)}")
+        lines = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+        if isinstance(error, SyntaxError):
+            lines.append((error.filename or "", error.lineno))
+        own = [(os.path.basename(path), line) for path, line in lines if is_edited(path)]
+        missing = f"{getattr(error, 'name', None)}.py"
+        if isinstance(error, ModuleNotFoundError) and missing in EDITED:
+            raise UserError(f"{missing}: no such file; put it back beside {os.path.basename(lines[-1][0])}")
+        if not own:
+            raise
+        file, line = own[-1]
+        said = getattr(error, "msg", None) or str(error) or type(error).__name__
+        raise UserError(f"{file}, line {line}: {said}")
+
+
+def is_edited(path):
+    """Whether a file of code is one of EDITED, or another one beside constants.py that people have put there."""
+    folder, name = os.path.split(path)
+    beside = os.path.isfile(path) and os.path.exists(os.path.join(folder, "constants.py"))
+    return name in EDITED or beside and name not in PROGRAMS

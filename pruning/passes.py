@@ -2,93 +2,141 @@
 import contextlib
 
 import torch
+from torch import nn
 
 from pruning.device import exact, fixed_noise
+from pruning.layers import by_neuron, columns
+
+PATCHES = 64  # images at a time whose patches are laid out for `moments`
 
 
 class Passes:
-    """Forward passes of the training set through a frozen model in evaluation mode, batch by batch.
+    """Forward passes of a data set through a frozen model in evaluation mode, batch by batch.
 
-    batches: a function that yields images and labels. objective: that of a Workload, with a measure "loss", the mean
-    over a batch. with_moments: whether `activations` also gathers what `moments` gives. Activations are handed
-    on batch by batch: all of CelebA's would take 8 GB.
+    groups: the NeuronGroups that are listened to. batches: an iterable of images and labels, such as a DataLoader,
+    which is gone through anew for each pass. loss: (model, images, labels) -> the mean loss of a batch, for
+    `gradients`. with_moments: whether a pass without gradients also gathers what `moments` gives. Activations are
+    handed on batch by batch: all of CelebA's would take 8 GB.
     """
 
-    def __init__(self, model, batches, objective, with_moments=False):
-        self.model, self.groups, self.batches, self.objective = model, model.groups(), batches, objective
+    def __init__(self, model, groups, batches, loss=None, with_moments=False):
+        self.model, self.groups, self.batches, self.loss = model, groups, batches, loss
         self.with_moments, self.gathered = with_moments, None
 
     @torch.no_grad()
-    def activations(self):
-        """Yield the activations of a batch as the consumers get them, after the ReLU: [(B, N), ...], one per group.
-
-        A VAE decodes posterior means.
-        """
-        squares, count = [], 0
+    def inputs(self):
+        """Yield what all consumers get in a batch: {consumer: (B, ...)}. A VAE decodes posterior means."""
+        moments = Moments(self.groups) if self.with_moments else None
         with self.listening(to_the_end=False) as heard:
-            for images, _ in self.batches():
+            for images, _ in self.batches:
                 heard.clear()
                 with contextlib.suppress(Reached):
                     self.model(images)
-                if self.with_moments:
-                    squares, count = added(squares, [a.T @ a for a in map(exact, heard)]), count + len(heard[0])
-                yield list(heard)
-        if self.with_moments:
-            self.gathered = squares, count  # here, since a criterion may end its pass early
+                if moments:
+                    moments.add(heard)
+                yield dict(heard)
+        self.gathered = moments  # here, since a criterion may end its pass early
+
+    def activations(self):
+        """Yield the activations of a batch as the consumers get them, after the ReLU: one tensor per group, (B, N) or,
+        if a neuron has several places, (B, N, places)."""
+        return map(self.by_group, self.inputs())
 
     def gradients(self):
         """Yield pairs of a batch's activations and the gradients of its images' losses by them, one per group.
 
         As in training, a VAE samples one latent per image; the samples are the same at every round.
         """
-        device = next(self.model.parameters()).device
-        with self.listening(to_the_end=True) as heard, fixed_noise(device):
-            for images, labels in self.batches():
+        with self.listening(to_the_end=True) as heard, fixed_noise(next(self.model.parameters()).device):
+            for images, labels in self.batches:
                 heard.clear()
-                with torch.enable_grad():
-                    mean = self.objective(self.model, images, labels)[1]["loss"]
-                    gradients = torch.autograd.grad(len(labels) * mean, heard)
-                yield [(block.detach(), gradient) for block, gradient in zip(heard, gradients)]
+                yield self.pairs(heard, images, labels)
+
+    def pairs(self, heard, images, labels):
+        with torch.enable_grad():
+            loss = len(labels) * self.loss(self.model, images, labels)
+            consumers = [consumer for group in self.groups for consumer in distinct(group, heard)]
+            gradients = torch.autograd.grad(loss, [heard[consumer] for consumer in consumers])
+        activations = {consumer: heard[consumer].detach() for consumer in consumers}
+        return list(zip(self.by_group(activations), self.by_group(dict(zip(consumers, gradients)))))
+
+    def by_group(self, given):
+        """{consumer: what it gets of every neuron} as one tensor per group; consumers with the same input count once,
+        others give further places."""
+        blocks = [[by_neuron(given[consumer], consumer, group.width) for consumer in distinct(group, given)]
+                  for group in self.groups]
+        return [torch.cat([part.reshape(*part.shape[:2], -1) for part in some], 2) if len(some) > 1 else some[0]
+                for some in blocks]
 
     @contextlib.contextmanager
     def listening(self, to_the_end):
-        """Give a list to which a forward pass in evaluation mode adds the activations of every group."""
-        def hear(module, inputs):
-            heard.append(inputs[0])
-            if len(heard) == len(self.groups) and not to_the_end:
+        """Give a dict in which a forward pass in evaluation mode puts the input of every consumer."""
+        def hear(consumer, inputs):
+            heard[consumer] = inputs[0]
+            if len(heard) == len(hooks) and not to_the_end:
                 raise Reached
 
-        heard, training = [], self.model.training
-        hooks = [group.consumers[0].register_forward_pre_hook(hear) for group in self.groups]
+        heard, was_training = {}, self.model.training
+        hooks = [consumer.register_forward_pre_hook(hear) for group in self.groups for consumer in group.consumers]
         self.model.eval()
         try:
             yield heard
         finally:
-            self.model.train(training)
+            self.model.train(was_training)
             for hook in hooks:
                 hook.remove()
 
     def moments(self):
-        """A^T A / F of all F activations A (F, N), float64, one tensor (N, N) per group; from the criterion's own pass
-        if it made one without gradients."""
+        """{consumer: A^T A / F of the F rows of its inputs A (F, columns), float64}, without transposed convolutions;
+        from the criterion's own pass if it made one without gradients."""
         if self.gathered is None:
-            for _ in self.activations():
+            self.with_moments = True
+            for _ in self.inputs():
                 pass
-        squares, count = self.gathered
-        return [total / count for total in squares]
+        return self.gathered.means()
 
 
 class Reached(Exception):
     """Ends a forward pass when all activations are known: a VAE's transposed convolutions need not run."""
 
 
+class Moments:
+    """Sums of A^T A over batches of the inputs A of consumers."""
+
+    def __init__(self, groups):
+        self.groups, self.totals, self.rows = groups, {}, {}
+
+    def add(self, heard):
+        for group in self.groups:
+            for consumer in group.consumers:
+                x, linear = heard[consumer], isinstance(consumer, nn.Linear)
+                first = next(other for other in group.consumers if heard[other] is x)
+                if first is not consumer and linear and isinstance(first, nn.Linear):
+                    self.totals[consumer], self.rows[consumer] = self.totals[first], self.rows[first]
+                elif not isinstance(consumer, nn.ConvTranspose2d):
+                    for part in [x] if linear else x.split(PATCHES):
+                        a = exact(columns(consumer, part))
+                        self.totals[consumer] = self.totals.get(consumer, 0) + a.T @ a
+                        self.rows[consumer] = self.rows.get(consumer, 0) + len(a)
+
+    def means(self):
+        return {consumer: total / self.rows[consumer] for consumer, total in self.totals.items()}
+
+
+def distinct(group, given):
+    """The group's consumers without those that get the same tensor as an earlier one."""
+    return list({id(given[consumer]): consumer for consumer in reversed(group.consumers) if consumer in given}.values())
+
+
 def mean_over_passes(batches, function):
-    """The mean over all images of a function of their numbers, (B, N) -> (B, N); one tensor (N,) per group."""
-    totals, count = [], 0
+    """The mean over all images and places of a function of their numbers, which keeps their shape; one tensor (N,) per
+    group. batches: lists of (B, N) or (B, N, places), one per group."""
+    totals, counts = [], []
     for blocks in batches:
-        totals = added(totals, [function(exact(block)).sum(0) for block in blocks])
-        count += len(blocks[0])
-    return [total / count for total in totals]
+        values = [function(exact(block)).transpose(0, 1).flatten(1) for block in blocks]
+        totals = added(totals, [value.sum(1) for value in values])
+        counts = added(counts, [value.shape[1] for value in values])
+    return [total / count for total, count in zip(totals, counts)]
 
 
 def added(totals, terms):

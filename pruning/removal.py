@@ -2,6 +2,8 @@
 import torch
 from torch import nn
 
+from pruning.layers import follows, kind_of
+
 RIDGE = 1e-6  # of the mean square of the survivors' activations, see compensate()
 
 
@@ -9,56 +11,116 @@ RIDGE = 1e-6  # of the mean square of the survivors' activations, see compensate
 def compensate(group, keep, moments):
     """Before remove(): refit every consumer's columns `keep`, by least squares, to its output with all neurons.
 
-    moments: H = A^T A / F of the group's activations A (F, N), float64. To minimise |A W^T - A[:, keep] W'^T|^2 the new
-    columns are W' = W H[:, keep] H[keep, keep]^-1 = W[:, keep] + W[:, gone] H[gone, keep] H[keep, keep]^-1. The second
-    form is solved, with a ridge, so that dead neurons keep their old weights.
+    moments: {consumer: H = A^T A / F of its inputs A (F, columns), float64}, as Passes.moments() gives them; a consumer
+    without one stays as it is. A neuron owns a block of columns if it has several places. To minimise
+    |A W^T - A[:, keep] W'^T|^2 the new columns are W' = W H[:, keep] H[keep, keep]^-1 = W[:, keep] + W[:, gone]
+    H[gone, keep] H[keep, keep]^-1. The second form is solved, with a ridge, so that dead neurons keep their weights.
     """
-    keep = keep.to(moments.device)
-    gone = torch.ones(len(moments), dtype=torch.bool, device=moments.device).index_fill(0, keep, False)
-    among, across = moments[keep][:, keep], moments[gone][:, keep]
-    ridge = RIDGE * among.diagonal().mean().clamp(min=1e-30)  # above 0 even if no survivor is ever active
-    shares = torch.linalg.solve(among + ridge * torch.eye(len(among)).to(among), across.T)  # (kept, gone)
-    for consumer in group.consumers:
-        old = consumer.weight.to(moments.device).to(moments.dtype)  # mps has no float64
-        consumer.weight[:, keep] = (old[:, keep] + old[:, gone] @ shares.T).to(consumer.weight)
+    for consumer in filter(moments.__contains__, group.consumers):
+        moment = moments[consumer]
+        keep_here = places(keep, len(moment), group.width).to(moment.device)
+        gone = torch.ones(len(moment), dtype=torch.bool, device=moment.device).index_fill(0, keep_here, False)
+        among, across = moment[keep_here][:, keep_here], moment[gone][:, keep_here]
+        ridge = RIDGE * among.diagonal().mean().clamp(min=1e-30)  # above 0 even if no survivor is ever active
+        shares = torch.linalg.solve(among + ridge * torch.eye(len(among)).to(among), across.T)  # (kept, gone)
+        weight = consumer.weight.flatten(1)  # a view
+        old = weight.to(moment.device).to(moment.dtype)  # mps has no float64
+        weight[:, keep_here] = (old[:, keep_here] + old[:, gone] @ shares.T).to(weight)
 
 
-def remove(groups, survivors, optimizer):
+def remove(groups, survivors, optimizer=None):
     """Remove all neurons of every group except its `survivors`, a 1-D int64 tensor of ascending indices.
 
-    Every surviving weight and its state in the optimizer (momentum, moments) keep their values bit for bit; the
-    optimizer's parameters stay the model's. Raises ValueError, and changes nothing, if a group would lose all neurons.
+    Every surviving weight keeps its value bit for bit, and so do its gradient and its state in the optimizer (momentum,
+    moments); the optimizer's parameters stay the model's. Raises ValueError, and changes nothing, if the survivors are
+    not indices of at least one neuron of every group, or for an optimizer whose state cannot be cut.
     """
-    if not all(map(len, survivors)):
-        raise ValueError("a group keeps at least one neuron")
-    rows, columns = {}, {}  # of each layer's weight, the indices that stay
+    check(groups, survivors, optimizer)
     for group, keep in zip(groups, survivors):
-        rows[group.producer] = keep.to(group.producer.weight.device)
-        columns.update((consumer, keep.to(consumer.weight.device)) for consumer in group.consumers)
-    for layer in {**rows, **columns}:
-        keep_slices(layer, "weight", rows.get(layer), columns.get(layer), optimizer)
-        if layer.bias is not None and layer in rows:
-            keep_slices(layer, "bias", rows[layer], None, optimizer)
-        layer.out_features, layer.in_features = layer.weight.shape
+        width = group.width
+        if len(keep) < width:
+            for module, name, dimension in tensors_of(group):
+                index = places(keep, getattr(module, name).shape[dimension], width)
+                keep_slices(module, name, dimension, index.to(getattr(module, name).device), optimizer)
 
 
-def keep_slices(layer, name, rows, columns, optimizer):
-    """Put the rows and columns at these indices in the place of a layer's parameter, in the optimizer too."""
-    old = getattr(layer, name)
-    new = nn.Parameter(kept(old.detach(), rows, columns), requires_grad=old.requires_grad)
-    setattr(layer, name, new)
-    for settings in optimizer.param_groups:
-        settings["params"] = [new if parameter is old else parameter for parameter in settings["params"]]
-    if old in optimizer.state:
-        # A tensor of the weight's own shape belongs to its entries; a step count belongs to the whole.
+def check(groups, survivors, optimizer):
+    if isinstance(optimizer, torch.optim.LBFGS):
+        raise ValueError("LBFGS keeps one state of all weights together, which cannot be cut; make it anew after a "
+                         "removal without an optimizer")
+    if len(groups) != len(survivors):
+        raise ValueError(f"{len(survivors)} lists of survivors for {len(groups)} groups; give one per group")
+    for group, keep in zip(groups, survivors):
+        indices = [-1, *keep.tolist(), group.width]
+        if len(indices) < 3 or any(this >= following for this, following in zip(indices, indices[1:])):
+            raise ValueError(f"survivors are ascending indices of neurons below {group.width}, each once and at least "
+                             f"one, not {keep.tolist()}")
+
+
+def tensors_of(group):
+    """Yield where a group's neurons have entries: (module, name of its tensor, dimension)."""
+    producer = group.producer
+    candidates = [(producer, "weight", kind_of(producer).outputs), (producer, "bias", 0)]
+    candidates += [(follower, name, 0) for follower in group.followers
+                   for name in ("weight", "bias", "running_mean", "running_var")]
+    candidates += [(consumer, "weight", kind_of(consumer).inputs) for consumer in group.consumers]
+    return (place for place in candidates if getattr(place[0], place[1], None) is not None)
+
+
+def places(keep, size, width):
+    """The indices of the neurons `keep` in a dimension of this size, which has a block of equal length for each of
+    `width` neurons."""
+    block = size // width
+    return keep if block == 1 else (block * keep[:, None] + torch.arange(block, device=keep.device)).flatten()
+
+
+def keep_slices(module, name, dimension, index, optimizer):
+    """Keep of a module's tensor what is at these indices of a dimension, and of its gradient and its state in the
+    optimizer."""
+    old = getattr(module, name)
+    new = replace(module, name, kept(old.detach(), dimension, index), optimizer)
+    if old.grad is not None:
+        new.grad = kept(old.grad, dimension, index)
+    if optimizer and old in optimizer.state:
+        # A tensor that has the weight's size in this dimension belongs to its entries. A step count belongs to the
+        # whole; each of Adafactor's moments has a dimension of size 1.
         optimizer.state[new] = {
-            key: kept(value, rows, columns) if torch.is_tensor(value) and value.shape == old.shape else value
+            key: kept(value, dimension, index) if torch.is_tensor(value) and value.dim() == old.dim()
+            and value.shape[dimension] == old.shape[dimension] else value
             for key, value in optimizer.state.pop(old).items()}
 
 
-def kept(tensor, rows, columns):
-    """A copy of the rows and columns at these indices; None stands for all. For columns gather uses all threads and
-    took two thirds of index_select's time (2048 x 4096 on 2 cores)."""
-    if rows is not None:
-        tensor = tensor.index_select(0, rows)
-    return tensor if columns is None else tensor.gather(1, columns.expand(len(tensor), -1))
+def replace(module, name, tensor, optimizer=None):
+    """Put a tensor in the place of a module's parameter or buffer and return that: in the optimizer's lists too, and
+    the module's sizes follow."""
+    old = getattr(module, name)
+    new = nn.Parameter(tensor, requires_grad=old.requires_grad) if isinstance(old, nn.Parameter) else tensor
+    setattr(module, name, new)
+    for settings in optimizer.param_groups if optimizer else []:
+        settings["params"] = [new if parameter is old else parameter for parameter in settings["params"]]
+    kind = kind_of(module)
+    if kind and name == "weight":
+        setattr(module, kind.output_size, len(tensor.transpose(0, kind.outputs)))
+        setattr(module, kind.input_size, len(tensor.transpose(0, kind.inputs)))
+    if follows(module):
+        setattr(module, follows(module), len(tensor))
+    return new
+
+
+def load_weights(model, weights, optimizer=None):
+    """model.load_state_dict for weights of a network from which neurons have been removed. Raises RuntimeError if they
+    are of another network."""
+    for module_name, module in model.named_modules():
+        for name in [*module._parameters, *module._buffers]:
+            tensor, saved = getattr(module, name), weights.get(f"{module_name}.{name}".lstrip("."))
+            if tensor is not None and saved is not None and tensor.shape != saved.shape:
+                replace(module, name, torch.empty_like(saved, device=tensor.device), optimizer)
+    model.load_state_dict(weights)
+
+
+def kept(tensor, dimension, index):
+    """A copy of what a tensor has at these indices. For the columns of a matrix gather uses all threads and took two
+    thirds of index_select's time (2048 x 4096 on 2 cores)."""
+    if tensor.dim() == 2 and dimension == 1:
+        return tensor.gather(1, index.expand(len(tensor), -1))
+    return tensor.index_select(dimension, index)

@@ -39,7 +39,7 @@ def format_header(values):
 
 def parse_header(log, name, literal):
     value = ast.literal_eval(f"({literal})")  # in brackets, or a joined line's rest would pass as a comment
-    if name in ("hidden_widths", "initial_widths") and not (type(value) is list and value
+    if name in ("hidden_widths", "initial_widths", "unpruned_widths") and not (type(value) is list and value
                                         and all(type(width) is int and 0 < width < 10 ** 9 for width in value)):
         raise ValueError("widths are counts of neurons")
     log.header[name] = value

@@ -8,7 +8,7 @@ import threading
 from tqdm import tqdm
 
 from pruning import menu, runlog
-from pruning.groups import count_parameters
+from pruning.measures import count_parameters
 from pruning.plots.runs import Run
 from pruning.plots.statistics import estimate, mean
 from pruning.schedule import final_widths, rounds
@@ -50,10 +50,11 @@ class Terminal:
             self.write(line)
 
     def bar(self, **options):
-        """A progress bar, unless the run is quiet, beside others, or writes into a file."""
+        """The progress bar of one arm or of the shared start. A run that is quiet, beside others or writes into a file
+        has none."""
         hidden = self.quiet or self.settings.jobs > 1
         return tqdm(unit="batch", leave=False, disable=True if hidden else None, smoothing=0.05, **options,
-                    bar_format="{desc}{postfix} |{bar}| {percentage:.0f}% {remaining} {rate_fmt}")
+                    bar_format="{desc}{postfix} |{bar}| {remaining} left in this part, {rate_fmt}")
 
     def start(self, command, dataset, arms, widths, model):
         """What matters of a run that begins, one line per subject."""
@@ -61,7 +62,7 @@ class Terminal:
         if self.verbose:
             self.say(f"{runlog.format_header({**settings._asdict(), **command.provenance})}{model}")
         after = rounds(settings) if any(arm.criterion for arm in arms) else range(0)
-        last_widths = final_widths(settings) if any(arm.name != "none" for arm in arms) else widths
+        last_widths = final_widths(widths, settings) if any(arm.name != "none" for arm in arms) else widths
         tested = "held-out" if settings.holdout else "test"
         last = settings.seed + settings.seeds - 1
         seeds = f"seeds {settings.seed} to {last}" if settings.seeds > 1 else f"seed {settings.seed}"

@@ -12,19 +12,22 @@ import torch
 
 from pruning import checkpoint, files, runlog
 from pruning.cuda_graph import Recording
+from pruning.datasets import random_views
 from pruning.device import autocast, random_states, set_random_states
 from pruning.errors import Diverged, Interrupted
 from pruning.measures import describe, evaluate
+from pruning.optimizers import is_recordable, set_rate
 from pruning.passes import Passes
 from pruning.removal import compensate, remove
-from pruning.schedule import rounds
+from pruning.schedule import learning_rate, rounds
 from pruning.selection import Options, survivors
 from pruning.tensorboard import Boards
+from pruning.terminal import short
 
 LOG_EVERY = 10  # batches between two lines of the log
 
 # Every use of chance has its own stream of numbers, so that one arm's draws never shift another's.
-BATCHES, RANDOM_RANKING, NOISE, RANKING_IMAGES = range(4)
+BATCHES, RANDOM_RANKING, NOISE, RANKING_IMAGES, AUGMENTATION = range(5)
 
 
 class Workload(namedtuple("Workload", "dataset scale network build make_optimizer objective quality show conclude",
@@ -32,7 +35,7 @@ class Workload(namedtuple("Workload", "dataset scale network build make_optimize
     """What is trained, on what, and how it is measured.
 
     dataset: a datasets.Dataset; scale: {"mean": ..., "std": ...}, with which its pixels are normalised.
-    network, build: build(**network) makes the model; network has a list "hidden_widths".
+    network, build: build(**network) makes the model.
     make_optimizer: model -> the optimizer of its parameters.
     objective: (model, images, labels) -> (the loss to minimise, {measure: mean over the batch}).
     quality: model -> further measures for rounds and summary.
@@ -51,14 +54,15 @@ def generator(seed, epoch, use):
 
 
 class TrainingState:
-    """A network in training: the model, its optimizer, its seed, epochs done, rounds done and the seconds they took.
+    """A network in training: the model, its optimizer, its seed, the groups that are pruned, epochs done, rounds done
+    and the seconds they took.
 
     For an epoch that was stopped on its way also the batches done, the seconds spent on them, the history of their
     measures and the random states after them. seen: what the workload's `show` keeps for later.
     """
 
-    def __init__(self, model, optimizer, seed):
-        self.model, self.optimizer, self.seed = model, optimizer, seed
+    def __init__(self, model, optimizer, seed, groups):
+        self.model, self.optimizer, self.seed, self.groups = model, optimizer, seed, groups
         self.recording = Recording()  # of its step
         self.epoch, self.rounds, self.seconds = 0, 0, 0.0
         self.pause()
@@ -122,8 +126,8 @@ def train_epoch(state, workload, settings, outputs, bar, stop):
     """The rest of a pass over the training set in the order of (seed, epoch), then the measures on the test set;
     returns all measures of the epoch."""
     epoch, split = state.epoch + 1, workload.dataset.train
-    device = split.labels.device
-    order = torch.randperm(len(split), generator=generator(state.seed, epoch, BATCHES)).to(device)
+    device, batches = split.labels.device, math.ceil(len(split) / settings.batch_size)
+    order = order_of(split, settings, state.seed, epoch)
     torch.manual_seed(stream_seed(state.seed, epoch, NOISE))
     set_random_states(state.random)
     history = None if state.history is None else state.history.to(device)
@@ -135,16 +139,18 @@ def train_epoch(state, workload, settings, outputs, bar, stop):
             if batch:
                 state.pause(batch, time.perf_counter() - started, history, random_states(device))
             interrupt(state, outputs)
+        if settings.learning_rate_schedule != "constant":
+            set_rate(state.optimizer, learning_rate(settings, epoch, batch, batches))
         names, measures = step(state, workload, settings, index)
         if history is None:
             # One tensor holds the epoch's numbers. Single ones would lie between the batches' large tensors and stop
             # the allocator from using that memory again: a CIFAR-10 run then took 3.1 GB in place of 1.4. They stay on
             # the device until the epoch ends, since reading one makes a GPU wait; the bar reads every tenth.
-            history = torch.zeros(math.ceil(len(split) / settings.batch_size), len(measures), device=device)
+            history = torch.zeros(batches, len(measures), device=device)
         history[batch] = measures
         if batch % LOG_EVERY == 0 and not bar.disable:
-            bar.set_postfix_str(", ".join(f"{name} {value:.3g}" for name, value in zip(names, measures.tolist())),
-                                refresh=False)
+            said = [f"{name} {short(name, value)}" for name, value in zip(names, measures.tolist())]
+            bar.set_postfix_str(", ".join(said), refresh=False)
         bar.update()
 
     history = history.cpu()
@@ -163,9 +169,19 @@ def train_epoch(state, workload, settings, outputs, bar, stop):
     return results
 
 
+def order_of(split, settings, seed, epoch):
+    """The numbers of the training images in the order of an epoch, (N,); with augmentation each has its view beside it,
+    (N, 4)."""
+    order = torch.randperm(len(split), generator=generator(seed, epoch, BATCHES))
+    if getattr(settings, "augment", False):  # vae.py has no such setting
+        views = random_views(len(split), generator(seed, epoch, AUGMENTATION))
+        order = torch.cat([order[:, None], views], 1)
+    return order.to(split.labels.device)
+
+
 def step(state, workload, settings, index):
-    """One step of the optimizer on the training images at an index (B,); returns the names of its measures and their
-    values, a tensor that holds until the next step."""
+    """One step of the optimizer on the training images at an index of order_of(); returns the names of its measures and
+    their values, a tensor that holds until the next step."""
     def on_batch(its_index):
         images, labels = workload.dataset.train.batch(its_index)
         with autocast(labels.device, settings.precision):
@@ -175,7 +191,7 @@ def step(state, workload, settings, index):
         state.optimizer.step()
         return list(measures), torch.stack([measure.detach() for measure in measures.values()])
 
-    if index.device.type == "cuda" and settings.cuda_graphs:
+    if index.device.type == "cuda" and settings.cuda_graphs and is_recordable(state.optimizer, settings):
         return state.recording.run(on_batch, index)
     return on_batch(index)
 
@@ -184,7 +200,7 @@ def try_batches(state, workload, settings):
     """Train on the first batches, for a second and at least two of them; returns the last one's measures and the median
     of the seconds per batch. Raises Diverged if the loss is not finite."""
     times, last = [], time.perf_counter()
-    order = torch.randperm(len(workload.dataset.train)).to(workload.dataset.train.labels.device)
+    order = order_of(workload.dataset.train, settings, state.seed, 1)
     for index in order.split(settings.batch_size):
         names, values = step(state, workload, settings, index)
         measures = dict(zip(names, values.tolist()))
@@ -227,14 +243,12 @@ def prune(state, workload, settings, arm, logs):
     state.recording = Recording()  # the old one holds the weights of before the round
     before = describe(state, workload)
     started = time.perf_counter()
-    passes = Passes(state.model, lambda: ranking_batches(state, workload, settings), workload.objective,
-                    settings.compensate)
-    options = Options(settings.lambda_average, settings.lambda_max, generator(state.seed, state.epoch, RANDOM_RANKING))
-    keeps = survivors(passes, arm, options, settings.prune_percent)
+    passes, keeps = ranked(state, workload, settings, arm, ranking_images(state, workload, settings))
     if settings.compensate:
-        for group, keep, moments in zip(passes.groups, keeps, passes.moments()):
+        moments = passes.moments()
+        for group, keep in zip(state.groups, keeps):
             compensate(group, keep, moments)
-    remove(passes.groups, keeps, state.optimizer)
+    remove(state.groups, keeps, state.optimizer)
     seconds = time.perf_counter() - started  # of ranking and removal alone
     state.rounds, state.seconds = state.rounds + 1, state.seconds + seconds
     after = describe(state, workload)
@@ -242,10 +256,20 @@ def prune(state, workload, settings, arm, logs):
     return before, after
 
 
-def ranking_batches(state, workload, settings):
-    """The batches of images and labels that a round ranks by."""
+def ranked(state, workload, settings, arm, images):
+    """The Passes of images, a Split, and who survives an arm's ranking by them."""
+    def loss(model, images, labels):
+        return workload.objective(model, images, labels)[1]["loss"]
+
+    passes = Passes(state.model, state.groups, images, loss, settings.compensate)
+    options = Options(settings.lambda_average, settings.lambda_max, generator(state.seed, state.epoch, RANDOM_RANKING))
+    return passes, survivors(passes, arm, options, settings.prune_percent)
+
+
+def ranking_images(state, workload, settings):
+    """The part of the training set that a round ranks by."""
     split = workload.dataset.train
     if not settings.ranking_images:
-        return split.batches()
+        return split
     order = torch.randperm(len(split), generator=generator(state.seed, state.epoch, RANKING_IMAGES))
-    return split.batches(order=order[:settings.ranking_images].to(split.labels.device))
+    return split.part(order[:settings.ranking_images])

@@ -16,7 +16,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import models  # noqa: E402
 from pruning import datasets, errors, runlog  # noqa: E402
 from pruning.command_line import Parser  # noqa: E402
-from pruning.groups import widths_of  # noqa: E402
+from pruning.groups import groups_of  # noqa: E402
 from pruning.passes import Passes  # noqa: E402
 
 
@@ -27,13 +27,13 @@ def main():
     arguments = parser.parse_args()
     dataset, loaded_as = None, None
     for path in arguments.networks:
+        if not (path.endswith(".pt") and os.path.exists(path)):
+            raise errors.UserError(f"{path}: no network; give .pt files that driver.py or vae.py has saved")
         header = argparse.Namespace(**runlog.parse_log(os.path.splitext(path)[0] + ".txt").header)
         try:
             header.dataset_folder = arguments.dataset_folder or header.dataset_folder
-            saved = torch.load(path, weights_only=True)
-            is_vae = "latent" in saved["network"]
-            model = (models.VAE if is_vae else models.build)(**saved["network"])
-            model.load_state_dict(saved["weights"])
+            model, _ = models.load(path)
+            is_vae = isinstance(model, models.VAE)
             scale = (0, 1) if is_vae else (header.mean, header.std)
             load_as = header.dataset, header.dataset_folder, header.holdout, *scale
         except (AttributeError, EOFError, LookupError, RuntimeError, TypeError, UnpicklingError) as error:
@@ -45,13 +45,14 @@ def main():
 
 @torch.no_grad()
 def describe(model, dataset, is_vae):
-    active = [torch.zeros(width, dtype=torch.bool) for width in widths_of(model)]
-    for blocks in Passes(model, dataset.train.batches, None).activations():
+    groups = groups_of(model, next(dataset.test.batches(8))[0], prune_filters=False)
+    active = [torch.zeros(group.width, dtype=torch.bool) for group in groups]
+    for blocks in Passes(model, groups, dataset.train).activations():
         for seen, a in zip(active, blocks):
             seen |= (a > 0).any(0)
     text = "never active: " + ", ".join(f"{int((~seen).sum())} of {len(seen)}" for seen in active)
     if is_vae:
-        means = torch.cat([model.encode(images)[0] for images, _ in dataset.test.batches()])
+        means = torch.cat([model.encode(images)[0] for images, _ in dataset.test])
         variances = means.var(0, unbiased=False).sort(descending=True).values
         text += "; variances " + " ".join(f"{variance:.3f}" for variance in variances.tolist())
     return text

@@ -26,12 +26,13 @@ def test_a_network_is_trained_and_pruned_as_the_program_does(program, dataset, s
     prepared = pruned.prepare(program, shape, 150, "--dataset", dataset)
     table = getattr(constants, f"{'vae_' if program is vae else ''}{dataset}")
     model = prepared.state.model
-    assert widths_of(model) == table["hidden_widths"] and prepared.settings.batch_size == table["batch_size"]
+    assert widths_of(prepared.state.groups) == table["hidden_widths"]
+    assert prepared.settings.batch_size == table["batch_size"]
     before = [parameter.detach().clone() for parameter in model.parameters()]
     pruned.epoch(prepared)()
     assert all(not torch.equal(old, new) for old, new in zip(before, model.parameters()))
     pruned.prune(prepared, itertools.repeat(5))
-    assert widths_of(model) == [5] * len(table["hidden_widths"])
+    assert widths_of(prepared.state.groups) == [5] * len(table["hidden_widths"])
     pruned.epoch(prepared)()
 
 

@@ -18,6 +18,7 @@ import report  # noqa: E402
 import constants  # noqa: E402
 import models  # noqa: E402
 from pruning import datasets, menu, runlog, settings, signals  # noqa: E402
+from pruning.errors import UserError  # noqa: E402
 from pruning.plots.runs import Run  # noqa: E402
 
 TINY = ("--dataset MNIST --device cpu --batch-size 5 --hidden-widths 10-6 --total-epochs 3 --initial-iterations 1 "
@@ -65,6 +66,10 @@ def test_finished_experiments_are_kept_compactly_and_not_run_again(run, tmp_path
     monkeypatch.setattr(experiments.driver, "main", lambda: pytest.fail("it was finished"))
     assert run("--list") == (0, "main/MNIST: finished\nsweep/1/MNIST: finished\n", "")
     assert run()[0] == 0
+    monkeypatch.setattr(experiments, "experiments", lambda: [
+        experiments.classifier("main/MNIST", TINY.replace("none", "taylor"), 1)])
+    assert run("--list")[1] == (
+        f"main/MNIST: to do; {experiments.RESULTS} has it with other arms or flags\n")
 
 
 @pytest.mark.parametrize("look", [10, 60])  # in the start that the arms share, and in the first arm
@@ -227,8 +232,8 @@ def test_neurons_that_no_training_image_activates_are_counted():
     split = datasets.Split(white_and_black, torch.tensor([0, 1]), "cpu", 0.5, 0.5)  # as 1 and -1
     model = models.FeedForward(4, [3, 2], 10)
     with torch.no_grad():
-        model.groups()[0].producer.weight.copy_(torch.tensor([[1.0] * 4, [-1.0] * 4, [0.0] * 4]))
-        model.groups()[1].producer.weight.copy_(torch.tensor([[-1.0, -1.0, 1.0], [-1.0, 1.0, 1.0]]))
+        model.layers[0].weight.copy_(torch.tensor([[1.0] * 4, [-1.0] * 4, [0.0] * 4]))
+        model.layers[1].weight.copy_(torch.tensor([[-1.0, -1.0, 1.0], [-1.0, 1.0, 1.0]]))
     assert dead_neurons.describe(model, datasets.Dataset(split, split, 10), False) == "never active: 1 of 3, 1 of 2"
 
 
@@ -238,3 +243,11 @@ def test_a_saved_networks_neurons_are_counted_on_the_data_of_its_log(small, driv
     monkeypatch.setattr(sys, "argv", ["dead_neurons.py", path])
     dead_neurons.main()
     assert re.fullmatch(rf"{path}: never active: \d+ of 50, \d+ of 30\n", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("name", ["missing.pt", "log.txt"])
+def test_what_is_no_saved_network_is_named_as_it_was_given(name, tmp_path, monkeypatch):
+    (tmp_path / "log.txt").write_text("# seed = 30\n")
+    monkeypatch.setattr(sys, "argv", ["dead_neurons.py", str(tmp_path / name)])
+    with pytest.raises(UserError, match=f"{name}: no network; give .pt files"):
+        dead_neurons.main()

@@ -46,11 +46,15 @@ def logs(folder, prefix):
             for arm in ("withPruning", "worstPruning")]
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
-def test_recorded_steps_give_the_same_log_also_of_an_interrupted_run(program, small, gpu):
+@pytest.mark.parametrize("program, options", [
+    ("driver.py", ""), ("vae.py", ""), ("driver.py", "--learning-rate-schedule cosine --augment True"),
+    ("driver.py", "--learning-rate-schedule cosine_restarts --optimizer adamw --weight-decay 0.1"),
+    ("vae.py", "--learning-rate-schedule cosine_restarts")])
+def test_recorded_steps_give_the_same_log_also_of_an_interrupted_run(program, options, small, gpu):
     prefix, widths = PROGRAMS[program]
     folders = {name: small / name for name in ("recorded", "single", "interrupted")}
-    flags = {name: [*FLAGS, *widths, "--log-folder", str(folder)] for name, folder in folders.items()}
+    flags = {name: [*FLAGS, *widths, *options.split(), "--log-folder", str(folder)]
+             for name, folder in folders.items()}
     running = [start(small, program, *flags["recorded"]),
                start(small, program, *flags["single"], "--cuda-graphs", "False")]
     interrupted = start(small, program, *flags["interrupted"])

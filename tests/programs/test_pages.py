@@ -1,4 +1,5 @@
 """README and docs: commands run, links lead somewhere, code works, and numbers are those of the logs."""
+import ast
 import builtins
 import glob
 import importlib
@@ -16,7 +17,7 @@ import models
 import ranking
 from pruning import runlog
 from pruning.arms import with_criteria
-from pruning.groups import widths_of
+from pruning.groups import groups_of, widths_of
 from pruning.passes import Passes
 from pruning.plots.curves import lines_of
 from pruning.plots.find import logs_at, read
@@ -42,6 +43,7 @@ def suite(tmp_path, tiny_mnist, tiny_cifar, few_digits, drive, monkeypatch):
     """A folder with tiny data sets, a short schedule, logs of two of them, and the suite's own results."""
     for dataset in ("MNIST", "FashionMNIST"):
         tiny_mnist(tmp_path / "datasets", dataset)
+    tiny_cifar(tmp_path / "datasets", "CIFAR10")
     for name, value in (("total_epochs", 3), ("initial_iterations", 1), ("increment", 1), ("device", "cpu")):
         for prefix in ("", "vae_"):
             if hasattr(constants, prefix + name):
@@ -98,7 +100,7 @@ def test_a_further_criterion_ranks(page, name, monkeypatch):
         model.layers[0].weight.copy_(torch.tensor([[1.0, 2, 3, 4], [9, 9, 9, 9], [0, 9, 0, 9]]))
         model.layers[1].weight.fill_(1)
     batches = [(torch.eye(4), torch.zeros(4)), (torch.zeros(2, 4), torch.zeros(2))]
-    passes = Passes(model, lambda: batches, None)
+    passes = Passes(model, groups_of(model, batches[0][0], prune_filters=False), batches)
     keep, = survivors(passes, with_criteria(ranking.CRITERIA)[name], Options(1, 0, None), 33)
     activations = model.layers[0](torch.cat([images for images, _ in batches])).detach()
     spread = {"variance": model.layers[0].weight.var(1), "deviation": activations.std(0, unbiased=False)}[name]
@@ -111,8 +113,9 @@ def test_the_final_network_loads_as_the_page_says(monkeypatch):
     three_lines, = blocks("docs/logs-and-plots.md")
     exec(three_lines, names)
     log = runlog.parse_log(os.path.join("logs", "example", "MNIST", "training_logwithPruning.txt"))
-    assert len(three_lines.splitlines()) == 3 and widths_of(names["network"]) == log.summary["widths"]
-    assert names["network"](torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+    network, images = names["network"], torch.rand(8, 1, 28, 28)
+    assert len(three_lines.splitlines()) == 3 and network(images).shape == (8, 10)
+    assert widths_of(groups_of(network, images, prune_filters=False)) == log.summary["widths"]
 
 
 def test_the_table_of_one_run_is_what_its_logs_say():
@@ -121,3 +124,32 @@ def test_the_table_of_one_run_is_what_its_logs_say():
     for line in lines_of(runs):
         training, test = (list(line.measures["accuracy"][split].values())[-1].mean for split in ("training", "test"))
         assert f"| {line.words} | {line.neurons[-1][1]} | {training:.2f}% | {test:.2f}% |" in text_of("docs/results.md")
+
+
+# ---- the tables of `make bench` ----
+
+def names_of_rows(part):
+    """What a part of the benchmarks calls its rows, as patterns: .* is what is known only when it runs."""
+    with open(part.__file__, encoding="utf-8") as file:
+        calls = [node for node in ast.walk(ast.parse(file.read())) if isinstance(node, ast.Call)]
+    for call in calls:
+        if getattr(call.func, "attr", getattr(call.func, "id", None)) in ("Row", "compared", "row"):
+            pieces = getattr(call.args[0], "values", [call.args[0]])  # of an f-string
+            words = [piece.value if isinstance(piece, ast.Constant) else getattr(part, getattr(piece, "id", ""), "{}")
+                     for piece in pieces]
+            yield re.escape("".join(words)).replace(r"\{\}", ".*")
+
+
+@pytest.mark.parametrize("marker", ["bench", "bench gpu"])
+def test_the_tables_of_measurements_have_the_rows_and_columns_that_the_benchmarks_write(marker, monkeypatch):
+    monkeypatch.syspath_prepend(os.path.join(ROOT, "benchmarks"))
+    bench, side_by_side = map(importlib.import_module, ("bench", "side_by_side"))
+    _, part, _ = text_of("docs/performance.md").split(f"<!-- {marker} -->\n")
+    _, setting, *lines = part.splitlines()
+    rows = [side_by_side.Row(*line[2:-2].split(" | ")) for line in lines if re.match(r"\| (?!what |---)", line)]
+    monkeypatch.setattr(side_by_side, "setting", lambda: setting)
+    assert part == f"\n{bench.two_tables(rows)}\n\n"
+    names = {name for module in bench.PARTS for name in names_of_rows(module)
+             if name != ".*" and not re.search(r"not\\ measured|no\\ MNIST", name)}
+    assert not [row.what for row in rows if not any(re.fullmatch(name, row.what) for name in names)]
+    assert not [name for name in names if not any(re.fullmatch(name, row.what) for row in rows)]

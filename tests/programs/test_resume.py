@@ -50,15 +50,19 @@ def uninterrupted(whole, small, drive, stop_at):
 
 # ---- the same bits ----
 
-@pytest.mark.parametrize("program, looks", [
-    *(("driver.py", [look]) for look in (1, 3, 24, 25, 46, 69, 70, 71, 140, 163, 276)),
-    *(("vae.py", [look]) for look in (3, 15, 21, 35)),
-    ("driver.py", [30, 30, 30, 60, 2, 1, 1, 50]),
-    ("vae.py", [2, 2, 2, 12, 17, 12]),
+@pytest.mark.parametrize("program, looks, flags", [
+    *(("driver.py", [look], "") for look in (1, 3, 24, 25, 46, 69, 70, 71, 140, 163, 276)),
+    *(("vae.py", [look], "") for look in (3, 15, 21, 35)),
+    ("driver.py", [30, 30, 30, 60, 2, 1, 1, 50], ""),
+    ("vae.py", [2, 2, 2, 12, 17, 12], ""),
+    ("driver.py", [30, 100, 46], "--learning-rate-schedule cosine --augment True --weight-decay 0.01"),
+    ("driver.py", [30, 100], "--learning-rate-schedule cosine_restarts --optimizer adamw --weight-decay 0.1"),
+    ("vae.py", [4, 16], "--learning-rate-schedule cosine_restarts --optimizer sgd --learning-rate 1e-5 --momentum 0.5"),
+    ("vae.py", [4, 16], "--learning-rate-schedule cosine --optimizer adamw --weight-decay 0.1"),
 ])
-def test_an_interrupted_run_goes_on_to_the_same_bits(program, looks, small, drive, stop_at, uninterrupted):
-    expected, _ = uninterrupted(program)
-    arguments = TINY[program]
+def test_an_interrupted_run_goes_on_to_the_same_bits(program, looks, flags, small, drive, stop_at, uninterrupted):
+    arguments = [*TINY[program], *flags.split()]
+    expected, _ = uninterrupted(program, arguments)
     for look in looks:
         stop_at(look)
         status, _, err = drive(*arguments, program=program)
@@ -235,6 +239,14 @@ def test_a_finished_run_goes_on_with_more_epochs(program, wanted, small, drive, 
             assert without_totals(found[name]) == without_totals(expected[name])
         elif name.endswith(".pt"):
             assert found[name] == expected[name]
+
+
+def test_a_run_with_a_cosine_is_not_extended(small, drive):
+    assert drive(*with_total("driver.py", 4), "--learning-rate-schedule", "cosine")[0] == 0
+    before = contents(small)
+    status, _, err = drive("--resume", log_of(small, "none"), "--total-epochs", "6")
+    assert status == 2 and "ends with total_epochs = 4, so that the run cannot be extended" in one_line(err)
+    assert contents(small) == before
 
 
 def test_an_extension_that_was_interrupted_stays_one(small, drive, stop_at, uninterrupted):

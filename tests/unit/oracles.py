@@ -1,5 +1,8 @@
 """What the code must agree with, computed number by number or with torch's functions alone."""
+import itertools
+
 import torch
+from torch import nn
 from torch.nn import functional
 
 import models
@@ -20,6 +23,60 @@ def by_loops(weights, activations, lambda_average, lambda_max):
     count = len(weights) * len(activations)
     return torch.tensor([lambda_average * total / count + lambda_max * maximum
                          for total, maximum in zip(totals, maxima)], dtype=torch.float64)
+
+
+def parts_by_loops(layer, x):
+    """For every number of a layer's output, {channel of its input: its part} with |W|, |x| and no bias, one list per
+    image; convolutions have zero padding."""
+    x, w = x.abs().tolist(), layer.weight.detach().abs().double()
+    if isinstance(layer, nn.Linear):
+        return [[{k: row[k] * image[k] for k in range(len(image))} for row in w.tolist()] for image in x]
+    transposed = isinstance(layer, nn.ConvTranspose2d)
+    w = (w.transpose(0, 1) if transposed else w).tolist()  # by output, then by input
+    (stride, _), (padding, _), (dilation, _), (size, _) = layer.stride, layer.padding, layer.dilation, layer.kernel_size
+    found = []
+    for image in x:
+        height, width = len(image[0]), len(image[0][0])
+        parts = {}
+        for j, kernels in enumerate(w):
+            for k, kernel in enumerate(kernels):
+                for y, z, dy, dz in itertools.product(range(30), range(30), range(size), range(size)):
+                    # From the input's place (y, z) of a transposed convolution, to the output's of another.
+                    here, there = (y, z), (y * stride - padding + dy * dilation, z * stride - padding + dz * dilation)
+                    if not transposed:
+                        here, there = there, here
+                    rows, columns = output_size(layer, height), output_size(layer, width)
+                    if (0 <= here[0] < height and 0 <= here[1] < width and 0 <= there[0] < rows
+                            and 0 <= there[1] < columns):
+                        part = parts.setdefault((j, *there), dict.fromkeys(range(len(kernels)), 0.0))
+                        part[k] += kernel[dy][dz] * image[k][here[0]][here[1]]
+        found.append(list(parts.values()))
+    return found
+
+
+def output_size(layer, size):
+    """Places of a convolution's output along a side of its input."""
+    stride, padding, dilation, kernel = (
+        pair[0] for pair in (layer.stride, layer.padding, layer.dilation, layer.kernel_size))
+    if isinstance(layer, nn.ConvTranspose2d):
+        return (size - 1) * stride - 2 * padding + dilation * (kernel - 1) + 1
+    return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+
+
+def shares_by_loops(group, inputs):
+    """C_avg and C_max of a group's neurons, number by number. inputs: {consumer: what it gets}."""
+    totals, maxima, count = [0.0] * group.width, [0.0] * group.width, 0
+    for consumer in group.consumers:
+        for image in parts_by_loops(consumer, inputs[consumer]):
+            for parts in image:
+                block, denominator = len(parts) // group.width, sum(parts.values())
+                count += 1
+                for k in range(group.width if denominator else 0):
+                    share = sum(parts[block * k + place] for place in range(block)) / denominator
+                    totals[k] += share
+                    maxima[k] = max(maxima[k], share)
+    return (torch.tensor([total / count for total in totals], dtype=torch.float64),
+            torch.tensor(maxima, dtype=torch.float64))
 
 
 def best(scores, count):

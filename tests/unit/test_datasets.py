@@ -2,6 +2,7 @@
 import collections
 import fcntl
 import hashlib
+import itertools
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -37,7 +38,7 @@ def refusal(folder, name):
 
 def pixels(split):
     """The images (N, height, width, channels) in 0..255 again, from the normalised batches (N, channels, ...)."""
-    images = torch.cat([images for images, _ in split.batches()])
+    images = torch.cat([images for images, _ in split])
     assert images.shape[1:] == split.image_shape
     return ((images * 0.5 + 0.5) * 255).round().permute(0, 2, 3, 1).numpy()
 
@@ -82,19 +83,45 @@ def ten(mean, std):
 def test_a_batch_is_normalised(mean, std):
     split = ten(mean, std)
     for _ in range(2):  # the second time too: the stored pixels stay as they are
-        (images, labels), = split.batches()
+        (images, labels), = split
         wanted = (split.images.permute(0, 3, 1, 2).double() / 255 - mean) / std
         assert images.dtype == torch.float32 and images.shape == (10, 3, 1, 256)
         assert (images.double() - wanted).abs().max() < 1e-6
 
 
-@pytest.mark.parametrize("order", [None, [3, 1, 4, 0, 5, 9, 2, 6, 8, 7]])
+@pytest.mark.parametrize("order", [list(range(10)), [3, 1, 4, 0, 5, 9, 2, 6, 8, 7]])
 def test_batches_follow_the_order_and_the_last_may_be_smaller(order):
-    batches = list(ten(0.0, 1.0).batches(4, None if order is None else torch.tensor(order)))
+    batches = list(ten(0.0, 1.0).part(torch.tensor(order)).batches(4))
     images, labels = (torch.cat(parts) for parts in zip(*batches))
-    assert labels.tolist() == (order or list(range(10)))
+    assert labels.tolist() == order
     assert (255 * images)[:, 0, 0, 0].round().tolist() == labels.tolist()
     assert [len(part) for part, _ in batches] == [4, 4, 2]
+
+
+def test_a_view_is_the_image_mirrored_and_shifted_with_black_beside_it():
+    """Pixel by pixel, of images of 3 x 5 pixels in two channels, in every view."""
+    images = torch.randint(1, 256, (4, 3, 5, 2), dtype=torch.uint8)
+    split = datasets.Split(images, torch.arange(4), CPU, 0.5, 0.5)
+    views = torch.cartesian_prod(torch.arange(4), torch.arange(2), torch.arange(9), torch.arange(9))
+    seen, labels = split.batch(views)
+    plain, _ = split.batch(views[:, 0])
+    assert seen.shape == plain.shape and seen.stride() == plain.stride()  # the layout that is fast
+    assert labels.tolist() == views[:, 0].tolist()
+    assert torch.equal(seen[views[:, 1:].eq(torch.tensor([0, 4, 4])).all(1)], split.batch(torch.arange(4))[0])
+    found = ((seen * 0.5 + 0.5) * 255).round().int().tolist()
+    for (number, mirrored, top, left), view in zip(views.tolist(), found):
+        for channel, y, x in itertools.product(range(2), range(3), range(5)):
+            row, column = y + top - 4, x + left - 4
+            inside = 0 <= row < 3 and 0 <= column < 5
+            source = images[number, row, 4 - column if mirrored else column, channel].item() if inside else 0
+            assert view[channel][y][x] == source
+
+
+def test_every_view_is_drawn_about_as_often_as_any_other():
+    drawn = datasets.random_views(100000, torch.Generator().manual_seed(1))
+    assert drawn.shape == (100000, 3) and drawn.dtype == torch.int64
+    counts = torch.bincount(drawn[:, 0] * 81 + drawn[:, 1] * 9 + drawn[:, 2], minlength=162)
+    assert len(counts) == 162 and (counts / 100000 * 162 - 1).abs().max() < 0.2  # five standard deviations
 
 
 def test_a_fingerprint_tells_pixels_labels_and_sizes_apart():

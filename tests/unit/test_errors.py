@@ -3,6 +3,7 @@ import errno
 import os
 import runpy
 import signal
+import subprocess
 import sys
 
 import pytest
@@ -56,10 +57,21 @@ def test_sigterm_counts_as_ctrl_c_until_the_end(monkeypatch):
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == 2 * [signal.SIG_DFL]
 
 
+@pytest.mark.parametrize("program, imported", [("driver.py", "torch"), ("vae.py", "torch"), ("plot.py", "matplotlib")])
+def test_ctrl_c_during_the_imports_is_one_line(tmp_path, program, imported):
+    (tmp_path / f"{imported}.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    ended = subprocess.run([sys.executable, os.path.join(ROOT, program)], capture_output=True, text=True, timeout=60,
+                           env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    assert (ended.returncode, ended.stdout) == (130, "")
+    assert ended.stderr == f"{program}: interrupted before it began; nothing was started\n"
+
+
 @pytest.mark.parametrize("error, words", [
     (OSError(errno.EDQUOT, "Quota exceeded"), "Quota exceeded; free some space"),
     (OSError(errno.EACCES, "Permission denied"), "Permission denied; change its permissions or give another folder"),
     (OSError(errno.EROFS, "Read-only"), "Read-only; give another folder"),
+    *((OSError(number, "Odd"), "Odd; a file is where a folder should be; give another folder")
+      for number in (errno.ENOTDIR, errno.EEXIST)),
     (OSError(errno.EIO, "Input/output error"), "Input/output error"), (OSError("odd"), "odd")])
 def test_what_the_system_says_has_a_remedy_if_one_is_known(error, words):
     assert errors.reason(error) == words
@@ -90,9 +102,14 @@ def test_an_edited_file_that_is_missing_is_named(tmp_path, monkeypatch):
 
 def test_a_mistake_elsewhere_is_left_to_python(tmp_path):
     (tmp_path / "helper.py").write_text("nothing\n")
-    (tmp_path / "models.py").write_text(f"import runpy\nrunpy.run_path({str(tmp_path / 'helper.py')!r})\n")
     with pytest.raises(NameError):
-        run_edited(tmp_path / "models.py")
+        run_edited(tmp_path / "helper.py")
+
+
+def test_what_torch_says_and_a_file_beside_constants_are_traced_to_the_line_that_people_wrote(tmp_path):
+    (tmp_path / "constants.py").write_text("")
+    (tmp_path / "mine.py").write_text("import torch\n\ntorch.ones(2) @ torch.ones(3)\n")
+    assert refusal(run_edited, tmp_path / "mine.py").startswith("mine.py, line 3: ")
 
 
 @pytest.mark.parametrize("name", ["constants.py", "models.py", "ranking.py", "driver.py", "vae.py", "plot.py"])

@@ -6,12 +6,14 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
-from unit_helpers import refusal
+from unit_helpers import hidden, refusal
 
 import models
 from pruning import checkpoint
-from pruning.groups import NeuronGroup, count_parameters, multiply_adds, widths_of
+from pruning.groups import find_groups, groups_of, widths_of
+from pruning.measures import count_parameters, multiply_adds
 from pruning.removal import remove
+from pruning.training import TrainingState
 
 MNIST = {"image_shape": (1, 28, 28), "conv_widths": [], "hidden_widths": [50, 30], "classes": 10}
 CIFAR10 = {"image_shape": (3, 32, 32), "conv_widths": [16, 32], "hidden_widths": [256, 128], "classes": 10}
@@ -27,7 +29,9 @@ CELEBA = {"image_shape": (3, 64, 64), "conv_widths": [32, 64], "hidden_widths": 
 def test_classifiers_are_of_the_published_sizes(network, parameters, products):
     model, images = models.build(**network), torch.zeros(1, *network["image_shape"])
     assert count_parameters(model) == parameters
-    assert widths_of(model) == network["hidden_widths"]
+    example = torch.rand(4, *network["image_shape"])
+    assert widths_of(hidden(model, example)) == network["hidden_widths"]
+    assert widths_of(find_groups(model, example)[0]) == network["conv_widths"] + network["hidden_widths"]
     assert all(module.bias is None for module in model.modules() if isinstance(module, nn.Linear))
     assert model(images).shape == (1, network["classes"])
     assert products in (None, multiply_adds(model, images))
@@ -41,10 +45,12 @@ def test_multiply_adds_of_a_vae():
 
 def test_the_vae_of_celeba_is_of_the_published_size(monkeypatch):
     # 85 million weights need no memory on this device; torch 1.13 cannot name it for a whole model.
-    monkeypatch.setattr(nn, "Linear", functools.partial(nn.Linear, device="meta"))
-    model = models.VAE(**CELEBA)
+    with monkeypatch.context() as patch:
+        patch.setattr(nn, "Linear", functools.partial(nn.Linear, device="meta"))
+        model = models.VAE(**CELEBA)
     assert count_parameters(model) == 85183619
-    assert widths_of(model) == CELEBA["hidden_widths"]
+    assert [layer.out_features for layer in model.modules() if isinstance(layer, nn.Linear)] == [
+        2048, 4096, 100, 100, 4096, 2048, 16384]
 
 
 def small_vae(**changes):
@@ -62,7 +68,7 @@ def test_a_vae_gives_back_images_of_the_shape_that_it_takes(changes):
     latent = (10, network["latent"])
     for outputs in (model(images), model(images, noise)):
         assert [output.shape for output in outputs] == [images.shape, latent, latent]
-    assert widths_of(model) == network["hidden_widths"]
+    assert widths_of(hidden(model, images)) == network["hidden_widths"]
     for module in model.modules():
         if hasattr(module, "weight"):
             assert (module.bias is None) == isinstance(module, nn.Linear)
@@ -99,10 +105,14 @@ def test_a_cnn_computes_convolution_relu_pooling_and_linear_relu():
 
 
 def test_the_groups_of_a_vae_chain_and_the_encoders_last_feeds_mean_and_log_variance():
-    _, model, _, _ = small_vae()
-    (first, last), (widen, widest, inner) = model.encoder, model.decoder
-    assert model.groups() == [(first, [last]), (last, [model.mean, model.logvar]), (widen, [widest]), (widest, [inner])]
-    assert isinstance(model.groups()[0], NeuronGroup)
+    _, model, images, _ = small_vae()
+    (first, last), (widen, widest, inner), (down, narrow) = model.encoder, model.decoder, model.convolutions
+    back, out = model.deconvolutions
+    groups, left = find_groups(model, images)
+    assert groups == [(down, [narrow], []), (narrow, [first], []), (first, [last], []),
+                      (last, [model.mean, model.logvar], []), (widen, [widest], []), (widest, [inner], []),
+                      (back, [out], [])]
+    assert set(left) == {"mean", "logvar", "decoder.2", "deconvolutions.1"}
 
 
 # ---- files ----
@@ -114,19 +124,20 @@ NETWORKS = {"feed-forward": (models.build, {**MNIST, "image_shape": (1, 6, 6)}),
 each_network = pytest.mark.parametrize("make, sizes", NETWORKS.values(), ids=NETWORKS)
 
 
-def pruned_network(make, sizes):
+def pruned_network(make, sizes, prune_filters=False):
+    """A state whose network has lost neurons."""
     torch.manual_seed(3)
     model = make(**sizes)
-    remove(model.groups(), [torch.arange(0, width, 3) for width in widths_of(model)],
-           torch.optim.SGD(model.parameters(), lr=0.1))
-    return model
+    groups = groups_of(model, torch.rand(4, *sizes["image_shape"]), prune_filters)
+    remove(groups, [torch.arange(0, width, 3) for width in widths_of(groups)])
+    return TrainingState(model, None, 30, groups)
 
 
 @each_network
 def test_a_saved_network_loads_in_three_lines_and_by_one_function(make, sizes, tmp_path):
-    path, model = str(tmp_path / "network.pt"), pruned_network(make, sizes)
-    about = {"dataset": "MNIST", "seed": 30, "mean": 0.5, "std": 0.25}
-    checkpoint.save_network(path, sizes, model, about)
+    path, state = str(tmp_path / "network.pt"), pruned_network(make, sizes)
+    about, model = {"dataset": "MNIST", "seed": 30, "mean": 0.5, "std": 0.25}, state.model
+    checkpoint.save_network(path, sizes, state, about)
     images = torch.randn(5, *sizes["image_shape"])
 
     saved = torch.load(path, weights_only=True)
@@ -136,14 +147,26 @@ def test_a_saved_network_loads_in_three_lines_and_by_one_function(make, sizes, t
     torch.testing.assert_close(loaded(images), model(images), rtol=0, atol=0)  # a VAE has three outputs
     again, known = models.load(path)
     torch.testing.assert_close(again(images), model(images), rtol=0, atol=0)
-    assert known == about and not again.training
+    assert known == {**about, "widths": widths_of(state.groups)} and not again.training
     assert [file.name for file in tmp_path.iterdir()] == ["network.pt"]
 
 
 @each_network
-def test_a_pruned_network_exports(make, sizes):
+def test_a_network_without_some_filters_loads(make, sizes, tmp_path):
+    path, state = str(tmp_path / "network.pt"), pruned_network(make, sizes, prune_filters=True)
+    assert len(state.groups) > len(sizes["hidden_widths"]) or not sizes["conv_widths"]
+    checkpoint.save_network(path, sizes, state, {})
+    again, known = models.load(path)
+    images = torch.randn(5, *sizes["image_shape"])
+    torch.testing.assert_close(again(images), state.model.eval()(images), rtol=0, atol=0)
+    assert known["widths"] == widths_of(state.groups) and str(again) == str(state.model)
+
+
+@each_network
+@pytest.mark.parametrize("prune_filters", [False, True])
+def test_a_pruned_network_exports(make, sizes, prune_filters):
     export = pytest.importorskip("torch.export").export
-    model, images = pruned_network(make, sizes), torch.randn(5, *sizes["image_shape"])
+    model, images = pruned_network(make, sizes, prune_filters).model, torch.randn(5, *sizes["image_shape"])
     torch.testing.assert_close(export(model, (images,)).module()(images), model(images))
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from oracles import activations_by_hand
 from torch.nn import functional
-from unit_helpers import ARMS, each_network, options, passes_of
+from unit_helpers import ARMS, each_network, hidden, options, passes_of
 
 from pruning.passes import Passes
 from pruning.selection import survivors
@@ -14,7 +14,7 @@ from pruning.selection import survivors
 @each_network
 def test_activations_are_those_after_the_relu_in_evaluation_mode_over_all_batches(network):
     model, images = network()
-    for group in model.groups():  # the activations differ between training and evaluation mode
+    for group in hidden(model, images):  # the activations differ between training and evaluation mode
         group.producer.register_forward_hook(lambda layer, inputs, x: functional.dropout(x, 0.5, layer.training))
     batches = list(passes_of(model, images).activations())
     expected = activations_by_hand(model, images)
@@ -31,16 +31,18 @@ def test_activations_are_those_after_the_relu_in_evaluation_mode_over_all_batche
 @each_network
 def test_one_pass_over_the_data_serves_all_groups_and_ends_at_the_last_consumer(network):
     model, images = network()
-    last, passes, given = model.groups()[-1].consumers[0], [], []
+    groups, passes, given = hidden(model, images), [], []
+    last = groups[-1].consumers[0]
 
-    def batches():
-        given.append("once")
-        return ((some, None) for some in images.split(4))
+    class Batches:
+        def __iter__(self):
+            given.append("once")
+            return ((some, None) for some in images.split(4))
 
-    model.groups()[0].producer.register_forward_hook(lambda layer, inputs, output: passes.append(len(output)))
+    groups[0].producer.register_forward_hook(lambda layer, inputs, output: passes.append(len(output)))
     for module in [last, *getattr(model, "deconvolutions", [])]:
         module.register_forward_hook(lambda *run: pytest.fail("ran on when every activation was known"))
-    passed = Passes(model, batches, None, with_moments=True)
+    passed = Passes(model, groups, Batches(), with_moments=True)
     survivors(passed, ARMS["contribution"], options(), 40)
     passed.moments()
     assert (given, passes) == (["once"], [4, 4, 2])
@@ -53,7 +55,7 @@ def test_no_batch_of_activations_is_kept_when_the_next_is_given(network):
     for blocks in passes_of(model, images).activations():
         assert [earlier() for earlier in seen] == len(seen) * [None]
         seen += map(weakref.ref, blocks)
-    assert len(seen) == 3 * len(model.groups())
+    assert len(seen) == 3 * len(hidden(model, images))
 
 
 @each_network
@@ -61,7 +63,7 @@ def test_gradients_leave_the_network_as_it_was(network):
     model, images = network()
     batches = list(passes_of(model, images).gradients())
     assert [[block.shape == gradient.shape for block, gradient in pairs] for pairs in batches] == (
-        3 * [len(model.groups()) * [True]])
+        3 * [len(hidden(model, images)) * [True]])
     assert all(parameter.grad is None for parameter in model.parameters()) and model.training
     assert [len(pairs[0][0]) for pairs in batches] == [4, 4, 2]
 
@@ -76,7 +78,8 @@ def test_passes_leave_the_global_random_state_and_repeat_their_own_numbers(netwo
         found.append(list(getattr(passes_of(model, images), kind)()))
         first = next(getattr(passes_of(model, images), kind)())  # as by a criterion that needs only the first batch
         assert torch.equal(torch.get_rng_state(), before)
-        assert model.training and model(images) is not None and len(first) == len(model.groups())  # nothing listens
+        assert len(first) == len(hidden(model, images))
+        assert model.training and model(images) is not None  # nothing listens
         torch.manual_seed(9)
     assert str(found[0]) == str(found[1])
 
@@ -88,5 +91,7 @@ def test_moments_are_those_of_all_activations_by_any_criterion(network):
     for criterion in ("random", "contribution", "taylor"):
         passes = passes_of(model, images, with_moments=True)
         survivors(passes, ARMS[criterion], options(), 40)
-        for moments, wanted in zip(passes.moments(), expected):
-            torch.testing.assert_close(moments, wanted)
+        moments = passes.moments()
+        for group, wanted in zip(passes.groups, expected):
+            for consumer in group.consumers:
+                torch.testing.assert_close(moments[consumer], wanted)

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 import models
-from pruning.groups import NeuronGroup, widths_of
+from pruning.groups import NeuronGroup, find_groups, widths_of
+from pruning.passes import Passes
 from pruning.removal import compensate, remove
 
 
@@ -24,8 +25,26 @@ class TwoHeads(nn.Module):
         x = self.last(self.first(x).relu()).relu()
         return torch.cat([self.mean(x), self.variance(x)], 1)
 
-    def groups(self):
-        return [NeuronGroup(self.first, [self.last]), NeuronGroup(self.last, [self.mean, self.variance])]
+
+
+class Normalised(nn.Module):
+    """A BatchNorm before and after the activation, behind the flatten and of two dimensions; a PReLU, pooling, a
+    convolution whose map two layers read, and a transposed one."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm = nn.Conv2d(2, 6, 3, bias=False), nn.BatchNorm2d(6)
+        self.second, self.after = nn.Conv2d(6, 5, 3, stride=2, padding=1, dilation=2), nn.BatchNorm2d(5, affine=False)
+        self.up, self.side = nn.ConvTranspose2d(5, 4, 3), nn.Conv2d(5, 2, 1)
+        self.slope, self.flat = nn.PReLU(4), nn.BatchNorm1d(16)
+        self.hidden, self.plain = nn.Linear(16, 7, bias=False), nn.BatchNorm1d(7, track_running_stats=False)
+        self.last = nn.Linear(7, 3)
+
+    def forward(self, x):
+        x = nn.functional.max_pool2d(nn.functional.relu(self.norm(self.first(x)), inplace=True), 2)
+        x = self.after(self.second(x).relu())
+        up = self.flat(nn.functional.adaptive_avg_pool2d(self.slope(self.up(x)), 2).flatten(1))
+        return torch.cat([self.last(self.plain(self.hidden(up)).sigmoid()), self.side(x).mean((2, 3))], 1)
 
 
 class FlatVAE(models.VAE):
@@ -42,10 +61,11 @@ class FlatVAE(models.VAE):
 # A model, an image's shape, and what stays in each group.
 MODELS = {
     "FeedForward": (lambda: models.FeedForward(6, [8, 7, 5], 4), (6,), [[0, 2, 3, 7], [1, 2, 3, 4, 5, 6], [4]]),
-    "CNN": (lambda: models.CNN((2, 6, 6), [3, 4], [8, 5], 3), (2, 6, 6), [[1, 2, 5, 6], [0, 3, 4]]),
+    "CNN": (lambda: models.CNN((2, 6, 6), [3, 4], [8, 5], 3), (2, 6, 6), [[0, 2], [1, 3], [1, 2, 5, 6], [0, 3, 4]]),
     "TwoHeads": (TwoHeads, (6,), [[0, 1, 4, 5, 6, 9, 10], [2, 3, 8]]),
     "VAE": (lambda: FlatVAE((2, 8, 8), [3, 4], [9, 8, 7, 6], 3), (2, 8, 8),
-            [[0, 2, 3, 5, 8], [1, 2, 6, 7], [0, 1, 4, 5], [2, 3, 5]]),
+            [[1, 2], [0, 2, 3], [0, 2, 3, 5, 8], [1, 2, 6, 7], [0, 1, 4, 5], [2, 3, 5], [0]]),
+    "Normalised": (Normalised, (2, 11, 11), [[0, 2, 5], [1, 2, 4], [0, 3], [1, 2, 3, 6]]),
 }
 # Every way to remove: from all groups (None), or from the group at one place alone.
 REMOVALS = [(name, place) for name, (_, _, keeps) in MODELS.items() for place in [None, *range(len(keeps))]]
@@ -62,6 +82,9 @@ OPTIMIZERS = {
     "momentum": (functools.partial(torch.optim.SGD, lr=0.05, momentum=0.9), {"momentum_buffer"}),
     "two settings": (two_settings, {"momentum_buffer"}),
     "Adam": (functools.partial(torch.optim.Adam, lr=0.01), {"step", "exp_avg", "exp_avg_sq"}),
+    "AdamW": (functools.partial(torch.optim.AdamW, lr=0.01), {"step", "exp_avg", "exp_avg_sq"}),
+    "RMSprop": (functools.partial(torch.optim.RMSprop, lr=0.001, momentum=0.5),
+                {"step", "square_avg", "momentum_buffer"}),
 }
 each_network = pytest.mark.parametrize("network", MODELS)
 each_optimizer = pytest.mark.parametrize("optimizer", OPTIMIZERS)
@@ -74,8 +97,9 @@ class Trained:
         torch.manual_seed(7)
         make, shape, keeps = MODELS[name]
         self.model = make().double()
+        self.groups, _ = find_groups(self.model, torch.rand(4, *shape).double())
         self.keeps = [torch.tensor(keep) if place in (None, number) else torch.arange(width)
-                      for number, (keep, width) in enumerate(zip(keeps, widths_of(self.model)))]
+                      for number, (keep, width) in enumerate(zip(keeps, widths_of(self.groups)))]
         self.inputs = torch.randn(4, 10, *shape, dtype=torch.float64)
         self.optimizer = OPTIMIZERS[optimizer][0](self.model.parameters())
         for inputs in self.inputs[1:]:
@@ -88,41 +112,72 @@ class Trained:
 
     def mask(self):
         """Let the neurons that go give 0, in place of removing them."""
-        for group, keep in zip(self.model.groups(), self.keeps):
-            mask = torch.zeros(group.producer.out_features, dtype=torch.float64)
-            mask[keep] = 1
-            group.producer.register_forward_hook(lambda module, inputs, output, mask=mask: output * mask)
+        for group, keep in zip(self.groups, self.keeps):
+            for consumer in group.consumers:
+                mask = torch.zeros(group.width, dtype=torch.float64)
+                mask[keep] = 1
+                if isinstance(consumer, nn.Linear):
+                    mask = mask.repeat_interleave(consumer.in_features // group.width)
+                else:
+                    mask = mask.view(-1, 1, 1)
+                consumer.register_forward_pre_hook(lambda module, inputs, mask=mask: inputs[0] * mask)
 
     def remove(self):
-        remove(self.model.groups(), self.keeps, self.optimizer)
+        remove(self.groups, self.keeps, self.optimizer)
 
     def slices(self):
-        """{parameter's name: what cuts a tensor of its old shape down to what stays}."""
-        rows = {group.producer: keep for group, keep in zip(self.model.groups(), self.keeps)}
-        columns = {consumer: keep for group, keep in zip(self.model.groups(), self.keeps)
-                   for consumer in group.consumers}
+        """{name of a parameter or a buffer: what cuts a tensor of its old shape down to what stays}."""
+        outputs, inputs = {}, {}
+        for group, keep in zip(self.groups, self.keeps):
+            outputs.update(dict.fromkeys([group.producer, *group.followers], (keep.tolist(), group.width)))
+            inputs.update(dict.fromkeys(group.consumers, (keep.tolist(), group.width)))
 
         def cut(module, tensor):
-            tensor = tensor[rows.get(module, slice(None))]
-            return tensor[:, columns.get(module, slice(None))] if tensor.dim() == 2 else tensor
+            owners = [outputs.get(module), inputs.get(module)][:tensor.dim()]  # a bias has outputs alone
+            if isinstance(module, nn.ConvTranspose2d):
+                owners.reverse()
+            for dimension, of_dimension in enumerate(owners):
+                if of_dimension:
+                    keep, width = of_dimension
+                    block = tensor.shape[dimension] // width
+                    tensor = tensor.transpose(0, dimension)[[block * k + place for k in keep for place in range(block)]]
+                    tensor = tensor.transpose(0, dimension)
+            return tensor
 
-        return {name: functools.partial(cut, module) for module_name, module in self.model.named_modules()
-                for name, _ in module.named_parameters(module_name, recurse=False)}
+        return {f"{module_name}.{name}": functools.partial(cut, module)
+                for module_name, module in self.model.named_modules()
+                for name in [*module._parameters, *module._buffers]}
 
 
 @pytest.mark.parametrize("network, place", REMOVALS)
 def test_the_output_after_removal_equals_that_of_the_masked_network(network, place):
     pruned, masked = Trained(network, "SGD", place), Trained(network, "SGD", place)
+    for trained in (pruned, masked):
+        trained.model.eval()
     before = pruned.model(pruned.inputs[0])
     pruned.remove()
     masked.mask()
     output = pruned.model(pruned.inputs[0])
     torch.testing.assert_close(output, masked.model(masked.inputs[0]), rtol=0, atol=1e-12)
     assert not torch.allclose(output, before)
-    assert widths_of(pruned.model) == [len(keep) for keep in pruned.keeps]
-    for layer in filter(lambda module: isinstance(module, nn.Linear), pruned.model.modules()):
-        assert (layer.out_features, layer.in_features) == layer.weight.shape
-        assert "in_features={}, out_features={},".format(*reversed(layer.weight.shape)) in str(pruned.model)
+    assert widths_of(pruned.groups) == [len(keep) for keep in pruned.keeps]
+    sizes = {nn.Linear: "out_features in_features", nn.Conv2d: "out_channels in_channels",
+             nn.ConvTranspose2d: "in_channels out_channels", nn.BatchNorm2d: "num_features", nn.PReLU: "num_parameters"}
+    for layer in filter(lambda module: type(module) in sizes, pruned.model.modules()):
+        tensor = next(value for value in layer.state_dict().values())
+        names = sizes[type(layer)].split()
+        assert [getattr(layer, name) for name in names] == list(tensor.shape[:len(names)])
+
+
+@pytest.mark.parametrize("network, place", REMOVALS)
+def test_the_output_in_training_and_the_running_statistics_equal_those_of_the_masked_network(network, place):
+    pruned, masked = Trained(network, "SGD", place), Trained(network, "SGD", place)
+    cuts = pruned.slices()
+    pruned.remove()
+    masked.mask()
+    torch.testing.assert_close(pruned.model(pruned.inputs[0]), masked.model(masked.inputs[0]), rtol=0, atol=1e-12)
+    for (name, new), old in zip(pruned.model.named_buffers(), masked.model.buffers()):
+        torch.testing.assert_close(new, cuts[name](old), rtol=0, atol=1e-12)
 
 
 @each_network
@@ -172,11 +227,15 @@ def test_training_goes_on_as_in_the_masked_network(network, optimizer):
     assert all(torch.equal(new, before[name]) != new.requires_grad for name, new in pruned.model.named_parameters())
 
 
-def test_at_least_one_neuron_stays():
+@pytest.mark.parametrize("second, words", [
+    ([], "at least one"), ([2, 2], "each once"), ([3, 1], "ascending"), ([-1, 2], "ascending"), ([0, 7], "below 7"),
+    (None, "2 lists of survivors for 3 groups")])
+def test_survivors_that_are_none_are_refused_and_change_nothing(second, words):
     trained = Trained("FeedForward", "momentum")
     old = copy.deepcopy(trained.model.state_dict())
-    with pytest.raises(ValueError, match="at least one neuron"):
-        remove(trained.model.groups(), [torch.arange(2), torch.arange(0), torch.arange(2)], trained.optimizer)
+    keeps = [torch.arange(2), *([] if second is None else [torch.tensor(second, dtype=torch.int64)]), torch.arange(2)]
+    with pytest.raises(ValueError, match=words):
+        remove(trained.groups, keeps, trained.optimizer)
     assert all(torch.equal(value, old[name]) for name, value in trained.model.state_dict().items())
 
 
@@ -186,10 +245,13 @@ def test_at_least_one_neuron_stays():
 def test_compensation_is_the_least_squares_solution_in_every_consumer(network):
     trained = Trained(network, "SGD")
     chance = torch.Generator().manual_seed(1)
-    for group, keep in zip(trained.model.groups(), trained.keeps):
-        activations = torch.rand(90, group.producer.out_features, generator=chance, dtype=torch.float64) ** 4
+    for group, keep in zip(trained.groups, trained.keeps):
+        if not all(isinstance(consumer, nn.Linear) and consumer.in_features == group.width
+                   for consumer in group.consumers):
+            continue
+        activations = torch.rand(90, group.width, generator=chance, dtype=torch.float64) ** 4
         before = [consumer.weight.detach().clone() for consumer in group.consumers]
-        compensate(group, keep, activations.T @ activations / len(activations))
+        compensate(group, keep, dict.fromkeys(group.consumers, activations.T @ activations / len(activations)))
         for consumer, weight in zip(group.consumers, before):
             expected = torch.linalg.lstsq(activations[:, keep], activations @ weight.T).solution.T
             torch.testing.assert_close(consumer.weight[:, keep], expected, rtol=1e-4, atol=1e-4)
@@ -203,8 +265,34 @@ def test_dead_neurons_keep_their_old_weights():
     activations = torch.rand(20, 5, dtype=torch.float64)
     activations[:, [1, 3]] = 0  # of the three that stay two are never active
     before = group.consumers[0].weight.detach().clone()
-    compensate(group, torch.tensor([0, 1, 3]), activations.T @ activations)
+    compensate(group, torch.tensor([0, 1, 3]), {group.consumers[0]: activations.T @ activations})
     after = group.consumers[0].weight.detach()
     assert torch.equal(after[:, [1, 3]], before[:, [1, 3]]) and not torch.allclose(after[:, 0], before[:, 0])
-    compensate(group, torch.tensor([1, 3]), torch.zeros(5, 5, dtype=torch.float64))
+    compensate(group, torch.tensor([1, 3]), {group.consumers[0]: torch.zeros(5, 5, dtype=torch.float64)})
     assert torch.equal(group.consumers[0].weight, after)
+
+
+@pytest.mark.parametrize("network", ["CNN", "Normalised"])
+def test_compensation_of_filters_is_the_least_squares_solution_over_all_places(network):
+    trained = Trained(network, "SGD")
+    images = torch.randn(50, *MODELS[network][1], dtype=torch.float64)
+    passes = Passes(trained.model, trained.groups, [(images[:40], None), (images[40:], None)])
+    batches, moments = list(passes.inputs()), passes.moments()
+    inputs = {consumer: torch.cat([given[consumer] for given in batches]) for consumer in batches[0]}
+    checked = 0
+    for group, keep in zip(trained.groups, trained.keeps):
+        gone = [k for k in range(group.width) if k not in keep.tolist()]
+        before = {consumer: copy.deepcopy(consumer) for consumer in group.consumers}
+        compensate(group, keep, moments)
+        for consumer in group.consumers:
+            if isinstance(consumer, nn.ConvTranspose2d):
+                assert torch.equal(consumer.weight, before[consumer].weight)
+                continue
+            # No other weights of the survivors come closer to the old output: the gradient is 0 there.
+            x = inputs[consumer].clone()
+            x.view(len(x), group.width, -1)[:, gone] = 0
+            distance = (consumer(x) - before[consumer](inputs[consumer]).detach()).square().mean()
+            gradient, = torch.autograd.grad(distance, consumer.weight)
+            assert gradient.abs().max() < 1e-5 < (consumer.weight - before[consumer].weight).abs().max()
+            checked += 1
+    assert checked >= 3

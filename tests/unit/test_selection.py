@@ -6,11 +6,12 @@ from collections import Counter
 import pytest
 import torch
 from oracles import activations_by_hand, best, by_loops
-from unit_helpers import ARMS, each_network, feed_forward, options, passes_of, refusal
+from unit_helpers import ARMS, each_network, feed_forward, hidden, options, passes_of, refusal
 
 import models
 from pruning import arms, training
 from pruning.passes import Passes
+from pruning.schedule import staying
 from pruning.selection import Options, highest, survivors
 
 
@@ -19,7 +20,7 @@ from pruning.selection import Options, highest, survivors
 def test_equal_scores_keep_the_lower_index(width, levels):
     scores = torch.randint(levels, (width,), generator=torch.Generator().manual_seed(width)).double()
     for percent in (10, 50, 90):
-        kept = highest(scores, percent)
+        kept = highest(scores, staying(width, percent))
         assert kept.tolist() == best(scores, max(1, width * (100 - percent) // 100))
         assert kept.dtype == torch.int64
 
@@ -29,9 +30,9 @@ def test_equal_scores_keep_the_lower_index(width, levels):
 def test_survivors_are_the_best_by_the_triple_loop_in_every_group(network, lambdas):
     # The last encoder layer of a VAE feeds mean and log-variance: their rows count together.
     model, images = network()
-    groups, hidden = model.groups(), activations_by_hand(model, images)
+    groups, activations = hidden(model, images), activations_by_hand(model, images)
     expected = [by_loops(torch.cat([consumer.weight for consumer in group.consumers]), a, *lambdas)
-                for group, a in zip(groups, hidden)]
+                for group, a in zip(groups, activations)]
     arm, passes = ARMS["contribution"], passes_of(model, images)
     torch.testing.assert_close(arm.criterion(groups, passes, options(*lambdas)), expected, rtol=1e-10, atol=0)
     kept = survivors(passes, arm, options(*lambdas), 40)
@@ -75,15 +76,22 @@ def test_a_criterion_that_writes_to_the_weights_is_refused(write, place):
 
 def random_choice(model, seed, epoch=1, percent=40, use=training.RANDOM_RANKING):
     """The neurons that the random arm keeps, chosen without a look at the data."""
-    passes = Passes(model, lambda: pytest.fail("the random arm looked at the data"), None)
+    passes = Passes(model, model.own_groups, None)  # not iterable: the random arm must not look at the data
     numbers = Options(1.0, 0.0, training.generator(seed, epoch, use))
     return [tuple(keep.tolist()) for keep in survivors(passes, ARMS["random"], numbers, percent)]
+
+
+def with_groups(inputs, widths):
+    """A network for random_choice()."""
+    model = models.FeedForward(inputs, widths, 2)
+    model.own_groups = hidden(model, torch.rand(4, inputs))
+    return model
 
 
 def test_random_choices_are_uniform_and_independent_between_groups():
     # 10 ways to keep 3 of 5 in each of two groups: 100 cells. The seeds are fixed, so the outcome is too; a chi-square
     # of 99 degrees of freedom has mean 99 and standard deviation 14.
-    model, draws = models.FeedForward(2, [5, 5], 2), 5000
+    model, draws = with_groups(2, [5, 5]), 5000
     ways = list(itertools.combinations(range(5), 3))
     seen = Counter(tuple(random_choice(model, seed)) for seed in range(draws))
     assert set(seen) <= set(itertools.product(ways, ways))
@@ -93,10 +101,10 @@ def test_random_choices_are_uniform_and_independent_between_groups():
 
 
 def test_a_random_choice_depends_on_seed_and_epoch_alone():
-    model = models.FeedForward(2, [50, 30], 2)
+    model = with_groups(2, [50, 30])
     first = random_choice(model, seed=30, epoch=40)
     torch.rand(7)  # other draws of the program
-    assert random_choice(models.FeedForward(9, [50, 30], 4), seed=30, epoch=40) == first
+    assert random_choice(with_groups(9, [50, 30]), seed=30, epoch=40) == first
     assert random_choice(model, seed=31, epoch=40) != first
     assert random_choice(model, seed=30, epoch=50) != first
     assert random_choice(model, seed=30, epoch=40, use=training.BATCHES) != first

@@ -1,13 +1,15 @@
 """The rounds, the shared start, seeds, means and failures, in runs on a small random data set and in their logs."""
 import contextlib
 import itertools
+import math
 import re
+from types import SimpleNamespace
 
 import pytest
 import torch
 from oracles import activations_by_hand, best, by_loops
 from torch.nn import functional
-from unit_helpers import ARMS, classifier, options, random_workload, refusal, run_settings, silent
+from unit_helpers import ARMS, classifier, hidden, options, random_workload, refusal, run_settings, silent, state_of
 
 import driver
 import models
@@ -29,7 +31,7 @@ each_compared_arm = pytest.mark.parametrize("arm", COMPARED)
 def autoencoder(seed=30):
     torch.manual_seed(seed)
     model = models.VAE((1, 4, 4), [2], [50, 40, 30, 20], 3)
-    return training.TrainingState(model, torch.optim.Adam(model.parameters(), lr=0.01), seed)
+    return state_of(model, torch.optim.Adam(model.parameters(), lr=0.01), seed)
 
 
 def elbo(model, images, labels):
@@ -103,7 +105,7 @@ def test_rounds_stand_at_their_epochs_and_leave_their_widths(arm, total, initial
         # The round works on the network as it was when its epoch ended.
         assert round.before["test loss"] == log.epochs[round.epoch - 1].measures["test loss"]
         now = expected
-    assert widths_of(state.model) == log.summary["widths"] == now
+    assert widths_of(state.groups) == log.summary["widths"] == now
     assert (log.summary["epochs"], log.summary["rounds"]) == (total, len(epochs))
 
 
@@ -116,7 +118,8 @@ def two_layers():
 
 def round_of(model, images, arm, epoch=40, seed=3, **changes):
     """Run one round on the model as a run does; the model is changed. The test set is nothing like the training set."""
-    state = training.TrainingState(model, torch.optim.SGD(model.parameters(), lr=0.1), seed)
+    state = training.TrainingState(model, torch.optim.SGD(model.parameters(), lr=0.1), seed,
+                                   hidden(model, torch.rand(4, 4)))
     state.epoch, optimizer, recording = epoch, state.optimizer, state.recording
     train, test = (datasets.Split(pixels, torch.zeros(len(pixels), dtype=torch.int64), "cpu", 0.5, 0.5)
                    for pixels in (images, 255 - images[:5]))
@@ -140,8 +143,8 @@ def test_a_round_keeps_the_neurons_that_contribute_most_over_the_whole_training_
     images[datasets.EVALUATION_BATCH:, 0, 1] = 255
     model, old = two_layers(), two_layers()
     round_of(model, images, ARMS["contribution"], lambda_average=lambdas[0], lambda_max=lambdas[1])
-    hidden = activations_by_hand(old, (images.float() / 255 - 0.5) / 0.5)
-    scores = [by_loops(layer.weight, a, *lambdas) for layer, a in zip(old.layers[1:], hidden)]
+    activations = activations_by_hand(old, (images.float() / 255 - 0.5) / 0.5)
+    scores = [by_loops(layer.weight, a, *lambdas) for layer, a in zip(old.layers[1:], activations)]
     assert_kept(model, old, best(scores[0], 4), best(scores[1], 3))
 
 
@@ -149,14 +152,14 @@ def test_a_random_round_takes_the_choice_of_its_seed_and_epoch():
     model, old = two_layers(), two_layers()
     round_of(model, torch.zeros(2, 2, 2, 1, dtype=torch.uint8), ARMS["random"])
     own = options()._replace(generator=training.generator(3, 40, training.RANDOM_RANKING))
-    assert_kept(model, old, *survivors(Passes(old, None, None), ARMS["random"], own, 40))
+    assert_kept(model, old, *survivors(Passes(old, hidden(old, torch.rand(4, 4)), None), ARMS["random"], own, 40))
 
 
 def test_a_round_ranks_by_as_many_images_as_it_is_told_and_draws_them_anew():
     seen, images = [], torch.arange(200).reshape(50, 2, 2, 1).to(torch.uint8)  # every image is another
 
     def recording(groups, passes, options):
-        seen.append([tuple(image.flatten().tolist()) for batch, _ in passes.batches() for image in batch])
+        seen.append([tuple(image.flatten().tolist()) for batch, _ in passes.batches for image in batch])
         return ranking.magnitude(groups, passes, options)
     arm = ARMS["random"]._replace(criterion=recording)
     for some in (20, 20, 0, 1000):
@@ -176,12 +179,12 @@ def test_a_compensated_round_takes_the_same_neurons_and_changes_the_consumers_al
     round_of(refitted, images, ARMS[name], compensate=True)
     assert torch.equal(plain.layers[0].weight, refitted.layers[0].weight)
     inputs = (images.float() / 255 - 0.5) / 0.5
-    hidden, outputs = activations_by_hand(old, inputs)[0], old(inputs)
+    first, outputs = activations_by_hand(old, inputs)[0], old(inputs)
     keep = [old.layers[0].weight.tolist().index(row) for row in plain.layers[0].weight.tolist()]
     rows = [column for column in range(6) if any(torch.equal(old.layers[1].weight[column, keep], row)
                                                  for row in plain.layers[1].weight)]
-    target = hidden @ old.layers[1].weight[rows].T
-    fitted = torch.linalg.lstsq(hidden[:, keep].double(), target.double()).solution
+    target = first @ old.layers[1].weight[rows].T
+    fitted = torch.linalg.lstsq(first[:, keep].double(), target.double()).solution
     torch.testing.assert_close(refitted.layers[1].weight.T.double(), fitted, rtol=1e-3, atol=1e-3)
     distances = [(model(inputs) - outputs).square().mean().item() for model in (refitted, plain)]
     assert distances[0] < distances[1]
@@ -215,13 +218,85 @@ def batches_seen(given, arm, log):
 def test_arms_share_their_batches_and_every_epoch_is_a_new_order_of_the_whole_set(new_log):
     seen = {arm: batches_seen(run_settings(), arm, new_log()) for arm in COMPARED}
     other = batches_seen(run_settings(seed=31), "none", new_log())
-    everything = sorted(next(random_workload().dataset.train.batches())[0].flatten(1).tolist())
+    everything = sorted(next(iter(random_workload().dataset.train))[0].flatten(1).tolist())
     orders = [torch.cat(run[3 * epoch:3 * epoch + 3]).tolist() for run in (seen["none"], other) for epoch in range(6)]
     assert all(map(torch.equal, seen["contribution"], seen["none"]))
     assert all(map(torch.equal, seen["random"], seen["none"]))
     assert [[len(images) for images in run] for run in [*seen.values(), other]] == 4 * [6 * [25, 25, 10]]
     assert all(sorted(order) == everything for order in orders)
     assert len({str(order) for order in orders}) == 12
+
+
+def test_augmented_batches_are_views_of_the_images_that_are_new_in_every_epoch_and_the_same_in_every_arm(new_log):
+    runs = [batches_seen(run_settings(augment=True, seed=seed), arm, new_log())
+            for seed, arm in [(30, "none"), (30, "contribution"), (30, "random"), (31, "none")]]
+    plain = torch.cat(batches_seen(run_settings(), "none", new_log()))  # in the same order
+    seen = [torch.cat(run) for run in runs]
+    assert torch.equal(seen[0], seen[1]) and torch.equal(seen[0], seen[2]) and not torch.equal(seen[0], seen[3])
+    views = torch.cartesian_prod(torch.arange(60), torch.arange(2), torch.arange(9), torch.arange(9))
+    split = random_workload().dataset.train
+    every = {}
+    for number, image in zip(views[:, 0].tolist(), split.batch(views)[0].flatten(1).tolist()):
+        every.setdefault(number, set()).add(tuple(image))
+    numbers = {tuple(image): number for number, image in enumerate(next(iter(split))[0].flatten(1).tolist())}
+    pairs = list(zip(map(tuple, seen[0].tolist()), map(tuple, plain.tolist())))
+    assert all(view in every[numbers[image]] for view, image in pairs)
+    assert sum(view == image for view, image in pairs) < 0.05 * len(pairs)
+    assert len({str(sorted(seen[0][60 * epoch:60 * epoch + 60].tolist())) for epoch in range(6)}) == 6
+
+
+def test_views_are_drawn_from_seed_and_epoch_alone_beside_the_same_order():
+    split, given = random_workload().dataset.train, run_settings(augment=True)
+    orders = []
+    for seed, epoch in [(30, 1), (30, 1), (30, 2), (31, 1)]:
+        torch.rand(7)  # a run draws from generators of its own
+        orders.append(training.order_of(split, given, seed, epoch))
+        assert torch.equal(orders[-1][:, 0], training.order_of(split, run_settings(), seed, epoch))
+    views = [order[:, 1:] for order in orders]
+    assert torch.equal(views[0], views[1])
+    assert not torch.equal(views[0], views[2]) and not torch.equal(views[0], views[3])
+
+
+def test_only_training_batches_are_augmented(new_log):
+    shown = []
+
+    def recording(model, images, labels):
+        if not model.training:
+            shown.extend(map(tuple, images.flatten(1).tolist()))
+        return driver.classify(model, images, labels)
+
+    train_alone(run_settings(augment=True), "taylor", new_log(), recording)
+    dataset = random_workload().dataset
+    known = [next(iter(split))[0].flatten(1).tolist() for split in (dataset.train, dataset.test)]
+    assert set(shown) == {tuple(image) for images in known for image in images}
+
+
+def test_every_step_of_every_arm_has_the_rate_of_the_schedule(new_log):
+    given = run_settings(total_epochs=5, learning_rate_schedule="cosine_restarts")
+    expected = [0.1 * (0.51 + 0.49 * math.cos(math.pi * step / steps)) for steps in (6, 6, 3) for step in range(steps)]
+    for arm in ("none", "random"):
+        rates, state = [], classifier()
+
+        def recording(model, images, labels, rates=rates, state=state):
+            if torch.is_grad_enabled():
+                rates.append(state.optimizer.param_groups[0]["lr"])
+            return driver.classify(model, images, labels)
+        train(state, random_workload(recording), given, arm, 5, new_log())
+        assert rates == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("schedule, rate, recorded", [
+    ("constant", 0.1, True), ("cosine", 0.1, False), ("cosine", torch.tensor(0.1), True)])
+def test_on_a_gpu_a_step_is_recorded_if_its_graph_follows_the_rate(schedule, rate, recorded):
+    state, workload = classifier(), random_workload()
+    batch, ran = workload.dataset.train.batch(torch.arange(25)), []
+    state.optimizer = torch.optim.SGD(state.model.parameters(), lr=rate)
+    state.recording = SimpleNamespace(run=lambda function, index: ran.append(index) or function(index))
+    train = SimpleNamespace(batch=lambda index: batch)
+    index = SimpleNamespace(device=SimpleNamespace(type="cuda"))
+    training.step(state, workload._replace(dataset=SimpleNamespace(train=train)),
+                  run_settings(learning_rate_schedule=schedule), index)
+    assert ran == [index] * recorded
 
 
 def noise_drawn(given, arm, log):
@@ -297,10 +372,10 @@ def test_a_run_is_shown_around_every_round_and_its_quality_logged(arm, new_log):
 
     def show(state, arm, moment, path):
         assert path == log.name
-        calls.append((arm.name, moment, state.epoch, state.rounds, widths_of(state.model)))
+        calls.append((arm.name, moment, state.epoch, state.rounds, widths_of(state.groups)))
 
     def quality(model):
-        measured.append(widths_of(model))
+        measured.append([layer.out_features for layer in model.layers[:-1]])
         return {"test PSNR": 10.5 + len(measured)}
 
     train_alone(run_settings(), arm, log, show=show, quality=quality)

@@ -11,6 +11,7 @@ import models
 import ranking
 from pruning import arms, datasets
 from pruning.errors import UserError
+from pruning.groups import groups_of
 from pruning.passes import Passes
 from pruning.selection import Options
 from pruning.terminal import Terminal
@@ -76,13 +77,19 @@ def summed_loss(model, images, labels):
     return functional.cross_entropy(model(images), labels, reduction="sum")
 
 
-def passes_of(model, images, size=4, **changes):
-    """Passes of the images in batches of this size, with labels in the range of the network's outputs."""
-    def objective(model, images, labels):
-        return None, {"loss": summed_loss(model, images, labels) / len(labels)}
+def hidden(model, images):
+    """The groups of hidden neurons of a model that takes these images."""
+    return groups_of(model, images, prune_filters=False)
 
-    labels = torch.arange(len(images)) % 3
-    return Passes(model, lambda: zip(images.split(size), labels.split(size)), objective, **changes)
+
+def passes_of(model, images, size=4, groups=None, **changes):
+    """Passes of the images in batches of this size, with labels in the range of the network's outputs; through the
+    hidden neurons if no groups are given."""
+    def loss(model, images, labels):
+        return summed_loss(model, images, labels) / len(labels)
+
+    batches = list(zip(images.split(size), (torch.arange(len(images)) % 3).split(size)))
+    return Passes(model, groups or hidden(model, images), batches, loss, **changes)
 
 
 # ---- small runs ----
@@ -91,7 +98,8 @@ def run_settings(**changes):
     return SimpleNamespace(**{
         "total_epochs": 6, "initial_iterations": 2, "increment": 2, "prune_percent": 10.0, "hidden_widths": [50, 30],
         "lambda_average": 1.0, "lambda_max": 0.0, "ranking_images": 0, "compensate": False, "seed": 30, "seeds": 1,
-        "jobs": 1, "batch_size": 25, "learning_rate": 0.1, "precision": "float32", "checkpoint_every": 1000,
+        "jobs": 1, "batch_size": 25, "optimizer": "sgd", "learning_rate": 0.1, "learning_rate_schedule": "constant",
+        "momentum": 0.9, "weight_decay": 0.0, "augment": False, "precision": "float32", "checkpoint_every": 1000,
         "cuda_graphs": True, **changes})
 
 
@@ -116,4 +124,9 @@ def classifier(seed=30):
     """A fresh 16-50-30-3 network in training."""
     torch.manual_seed(seed)
     model = models.build((1, 4, 4), [], [50, 30], 3)
-    return TrainingState(model, torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9), seed)
+    return state_of(model, torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9), seed)
+
+
+def state_of(model, optimizer, seed=30):
+    """A model of 4x4 images in training."""
+    return TrainingState(model, optimizer, seed, hidden(model, torch.rand(4, 1, 4, 4)))

@@ -1,0 +1,61 @@
+"""The kinds of layers whose outputs can be pruned: where neurons stand in their weights and inputs."""
+from collections import namedtuple
+
+from torch import nn
+from torch.nn import functional
+
+# The dimensions of a layer's weight that belong to its outputs and to its inputs, and what their sizes are called.
+Kind = namedtuple("Kind", "outputs inputs output_size input_size")
+KINDS = {nn.Linear: Kind(0, 1, "out_features", "in_features"),
+         nn.Conv2d: Kind(0, 1, "out_channels", "in_channels"),
+         nn.ConvTranspose2d: Kind(1, 0, "out_channels", "in_channels")}
+# Layers that treat every neuron by itself but hold numbers of each: what their number of neurons is called.
+FOLLOWERS = {nn.modules.batchnorm._NormBase: "num_features", nn.PReLU: "num_parameters"}
+
+
+def kind_of(layer):
+    """The layer's Kind, None for other modules."""
+    return next((kind for of, kind in KINDS.items() if isinstance(layer, of)), None)
+
+
+def follows(module):
+    """The name of a follower's size, None for other modules."""
+    return next((size for of, size in FOLLOWERS.items() if isinstance(module, of)), None)
+
+
+def channel(module):
+    """The dimension of a module's input that its channels are in."""
+    return -1 if isinstance(module, nn.Linear) else 1
+
+
+def by_neuron(x, module, width):
+    """What a module gets from `width` neurons as (passes, width) or, with several places per neuron, (passes, width,
+    places). x: (..., width * places) of a Linear, else (passes, width * channels, ...)."""
+    if isinstance(module, nn.Linear):
+        x = x.flatten(0, -2)
+    return x if x.shape[1:] == (width,) else x.reshape(len(x), width, -1)
+
+
+def apply(layer, x, weight):
+    """The layer's output for x with this weight and without a bias."""
+    if isinstance(layer, nn.Linear):
+        return functional.linear(x, weight)
+    if isinstance(layer, nn.ConvTranspose2d):
+        return functional.conv_transpose2d(x, weight, None, layer.stride, layer.padding, layer.output_padding,
+                                           layer.groups, layer.dilation)
+    return functional.conv2d(padded(layer, x), weight, None, layer.stride, 0, layer.dilation, layer.groups)
+
+
+def padded(convolution, x):
+    """x with the padding of a Conv2d, of any mode, around it."""
+    mode = "constant" if convolution.padding_mode == "zeros" else convolution.padding_mode
+    return functional.pad(x, convolution._reversed_padding_repeated_twice, mode)
+
+
+def columns(layer, x):
+    """x as (rows, inputs), so that the layer's output is columns @ weight.flatten(1).T: one row per place that a
+    Conv2d reads, with a block of inputs per neuron."""
+    if isinstance(layer, nn.Linear):
+        return x.flatten(0, -2)
+    patches = functional.unfold(padded(layer, x), layer.kernel_size, layer.dilation, 0, layer.stride)
+    return patches.transpose(1, 2).flatten(0, 1)
