@@ -39,9 +39,12 @@ holdout = 0                # training images held out, and tested on in place of
 
 # ---- folders; a relative one is beside this file ----
 dataset_folder = "datasets"  # where torchvision downloads the data sets to; a folder
+own_data = ""                # images of your own, which the data set Own reads; empty, a folder or FILE.FUNCTION
 log_folder = "logs"          # where logs, networks and figures go, one folder per data set; a folder
 
 # ---- driver.py: one table per data set ----
+# network                 your own class for the network, in models.py or in FILE.py; hidden_widths and conv_widths are
+#                         then ignored; empty, NAME or FILE.NAME
 # hidden_widths           neurons of each hidden Linear layer, which are ranked and pruned; a list of at least one
 #                         width, each 1 to 8192
 # conv_widths             filters of each 3x3 convolution, with ReLU and 2x2 max-pooling; a list of at most 4 widths,
@@ -57,6 +60,7 @@ log_folder = "logs"          # where logs, networks and figures go, one folder p
 # mean                    pixels become (pixel - mean) / std; finite
 # std                     pixels become (pixel - mean) / std; above 0
 Digits = {
+    "network": "",
     "hidden_widths": [50, 30],
     "conv_widths": [],
     "batch_size": 250,
@@ -69,6 +73,7 @@ Digits = {
     "mean": 0.5, "std": 0.5,
 }
 MNIST = {
+    "network": "",
     "hidden_widths": [50, 30],
     "conv_widths": [],
     "batch_size": 100,       # published: 5000
@@ -82,6 +87,7 @@ MNIST = {
 }
 FashionMNIST = dict(MNIST)   # the same values; dict(MNIST, batch_size=64) would change one of them
 CIFAR10 = {
+    "network": "",
     "hidden_widths": [256, 128],
     "conv_widths": [16, 32],
     "batch_size": 128,       # published: 128
@@ -94,6 +100,7 @@ CIFAR10 = {
     "mean": 0.5, "std": 0.5,
 }
 CIFAR100 = dict(CIFAR10)
+Own = dict(CIFAR10)          # of own_data
 
 # ---- vae.py: one table per data set ----
 # hidden_widths           neurons of the encoder's hidden Linear layers, then of as many of the decoder, which are
@@ -159,3 +166,4 @@ vae_CelebA = {               # the published network and values
     "weight_decay": 0.0,
     "kld_weight": 1.0,
 }
+vae_Own = dict(vae_CIFAR10)  # of own_data

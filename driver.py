@@ -13,7 +13,7 @@ if __name__ == "__main__":
 
 from torch.nn import functional
 
-from pruning import comparison, datasets
+from pruning import comparison, datasets, own
 from pruning.optimizers import make_optimizer
 from pruning.settings import CLASSIFIER
 from pruning.training import Workload
@@ -29,10 +29,13 @@ def main():
     settings = command.settings
     scale = {"mean": settings.mean, "std": settings.std}
     dataset = datasets.load(settings, command.device, **scale)
-    network = {"image_shape": dataset.train.image_shape, "conv_widths": settings.conv_widths,
-               "hidden_widths": settings.hidden_widths, "classes": dataset.classes}
+    network, build = {"image_shape": dataset.train.image_shape, "classes": dataset.classes}, models.build
+    if settings.network:
+        build = own.find_network(settings.network, **network)
+    else:
+        network.update(conv_widths=settings.conv_widths, hidden_widths=settings.hidden_widths)
 
-    comparison.compare(command, Workload(dataset, scale, network, models.build,
+    comparison.compare(command, Workload(dataset, scale, network, build,
                                          lambda model: make_optimizer(model, settings), classify))
 
 

@@ -34,6 +34,9 @@ def main():
     settings, device = command.settings, command.device
     scale = {"mean": 0, "std": 1}
     dataset = datasets.load(settings, device, **scale)
+    if dataset.train.image_shape[0] not in (1, 3):
+        raise errors.UserError(f"own_data: images with {dataset.train.image_shape[0]} channels; the pictures of vae.py "
+                               "need 1 or 3")
     network = {"image_shape": dataset.train.image_shape, "conv_widths": settings.conv_widths,
                "hidden_widths": settings.hidden_widths, "latent": settings.latent}
     pictures = VaePictures(settings, next(dataset.test.batches(COUNT))[0])

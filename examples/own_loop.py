@@ -48,7 +48,7 @@ def prune(model, loader, optimizer):
 
 def main(images_per_epoch=4000):
     torch.manual_seed(30)
-    train, test = (DataLoader(TensorDataset(*digits(count, seed)), 100, shuffle=seed == 0)
+    train, test = (DataLoader(TensorDataset(*digits(count, seed)), 50, shuffle=seed == 0)
                    for count, seed in ((images_per_epoch, 0), (1000, 1)))
     model = vgg()
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3, weight_decay=1e-4)

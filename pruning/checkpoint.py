@@ -13,9 +13,9 @@ from torch import nn
 from pruning import files
 from pruning.errors import UserError
 from pruning.groups import widths_of
-from pruning.removal import load_weights
+from pruning.removal import remove
 
-FORMAT = 2  # of a checkpoint; this code reads no other
+FORMAT = 3  # of a checkpoint; this code reads no other
 # What a training.TrainingState has beside its network and its optimizer: tensors, and numbers, which are saved as text,
 # since torch 1.13 reads no float with weights_only=True.
 NUMBERS = {"seed": int, "epoch": int, "rounds": int, "seconds": float, "batches": int, "spent": float}
@@ -91,7 +91,8 @@ def read(path):
 def restore(state, saved):
     """Bring a fresh state to that of a checkpoint and return it. Raises UserError if its network is another one."""
     try:
-        load_weights(state.model, saved["weights"], state.optimizer)
+        remove(state.groups, list(map(torch.arange, saved["widths"])), state.optimizer)
+        state.model.load_state_dict(saved["weights"])
         groups = state.optimizer.state_dict()["param_groups"]
         state.optimizer.load_state_dict({"state": saved["optimizer"], "param_groups": groups})
         if state.optimizer.defaults.get("capturable"):  # torch before 2.1 leaves the count of steps on the processor

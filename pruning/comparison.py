@@ -1,5 +1,6 @@
 """The arms of a run, for one seed or several: all from one start, each to its own log, checkpoint and network."""
 import contextlib
+import functools
 import os
 import sys
 from collections import namedtuple
@@ -10,7 +11,7 @@ from pruning import checkpoint, datasets, dry_run, files, processes, resume, run
 from pruning.arms import with_criteria
 from pruning.command_line import read_command
 from pruning.device import keep_freed_memory, pick_device, pick_precision, repeat_exactly
-from pruning.errors import UserError, ended_well
+from pruning.errors import UserError, ended_well, mistakes_in_one_line
 from pruning.groups import groups_of, widths_of
 from pruning.provenance import read_provenance
 from pruning.removal import remove
@@ -40,8 +41,13 @@ def prepare(program, description, constants, ranking):
     keep_freed_memory()
     repeat_exactly(values["deterministic"])
     device = pick_device(values["device"])
-    values.update(device=device.type,
-                  precision=pick_precision(values["precision"], device, bool(values["conv_widths"])))
+    has_convolutions = bool(values["conv_widths"] or values.get("network"))  # a network of one's own counts as one
+    values.update(device=device.type, precision=pick_precision(values["precision"], device, has_convolutions))
+    named = {name: arms[name].criterion for name in values["compare"] or [values["pruning"]]}
+    given = {name: repr(criterion.keywords) for name, criterion in named.items()
+             if isinstance(criterion, functools.partial)}
+    if given:
+        values["criterion_options"] = given
     provenance = read_provenance(device, processes.divide_threads(values["jobs"], device))
     if request.resume:
         check_unchanged(values, request.earlier["settings"], request.resume)
@@ -69,8 +75,11 @@ def compare(command, workload):
     state = first.fresh()
     for comparison in comparisons:
         comparison.widths = widths_of(state.groups)
-    terminal.start(command, workload.dataset, first.arms, first.widths, state.model)
+    if [arm.name for arm in first.arms] == ["scratch"]:
+        state = first.fresh(first.arms[0])
+    terminal.start(command, workload.dataset, first.arms, state, first.widths)
     try_criteria(state, workload, settings, first.arms)
+    try_last_batch(state, workload, settings)
     if request.dry_run:
         return dry_run.rehearse(command, comparisons, workload)
     with stop:
@@ -91,6 +100,19 @@ def try_criteria(state, workload, settings, arms):
     for arm in arms:
         if arm.criterion:
             training.ranked(state, workload, settings, arm, images)
+
+
+@torch.no_grad()
+def try_last_batch(state, workload, settings):
+    """The loss of one image if the last batch of an epoch is one. Raises UserError for a network that a BatchNorm keeps
+    from training on it."""
+    train = workload.dataset.train
+    if (len(train) - 1) % settings.batch_size == 0:
+        try:
+            workload.objective(state.model.train(), *train.batch(torch.zeros_like(train.labels[:1])))
+        except ValueError as error:
+            raise UserError(f"batch_size = {settings.batch_size}: the last batch of an epoch has one image, on which "
+                            f"{type(state.model).__name__} cannot be trained ({error}); take another batch_size")
 
 
 class Comparison:
@@ -188,9 +210,10 @@ class Comparison:
     def fresh(self, arm=None):
         """A state of this arm that is not trained yet, of the unpruned network without one."""
         torch.manual_seed(self.seed)
-        model = self.workload.build(**self.workload.network)
         example, _ = next(self.workload.dataset.train.batches(EXAMPLE))
-        groups = groups_of(model, example.cpu(), self.settings.prune_filters)
+        with mistakes_in_one_line():
+            model = self.workload.build(**self.workload.network)
+            groups = groups_of(model, example.cpu(), self.settings.prune_filters)
         if arm and arm.name == "scratch":
             remove(groups, list(map(torch.arange, self.initial_widths(arm))))
             torch.manual_seed(self.seed)

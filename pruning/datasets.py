@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional
 from tqdm import tqdm
 
-from pruning import digits, files
+from pruning import digits, files, own
 from pruning.errors import UserError
 
 EVALUATION_BATCH = 1000  # images per forward pass that needs no gradient
@@ -101,6 +101,8 @@ def load(settings, device, mean, std):
         train_images, test_images = (faces(settings.dataset_folder, split) for split in ("train", "test"))
         train_labels, test_labels = (torch.zeros(len(images)).long() for images in (train_images, test_images))
         classes = 0
+    elif settings.dataset == "Own":
+        ((train_images, train_labels), (test_images, test_labels)), classes = own.load(settings.own_data)
     else:
         train, test = fetch(settings.dataset, settings.dataset_folder, {"train": True}, {"train": False})
         (train_images, train_labels), (test_images, test_labels) = map(tensors, (train, test))

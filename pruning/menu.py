@@ -5,7 +5,13 @@ from pruning.errors import Interrupted, UserError
 
 # {name: what figures and tables call it}; the menu's numbers are the positions.
 DATASETS = {"Digits": "Digits", "MNIST": "MNIST", "FashionMNIST": "Fashion-MNIST", "CIFAR10": "CIFAR-10",
-            "CIFAR100": "CIFAR-100", "CelebA": "CelebA"}
+            "CIFAR100": "CIFAR-100", "CelebA": "CelebA", "Own": "your images"}
+HINTS = {"Digits": " (rendered offline, needs no download)", "Own": " (your images: own_data in constants.py)"}
+
+
+def numbered(datasets):
+    """["0 Digits", "1 MNIST", ...] of some data sets."""
+    return [f"{number} {name}" for number, name in enumerate(DATASETS) if name in datasets]
 
 
 def find_dataset(text, datasets):
@@ -16,15 +22,16 @@ def find_dataset(text, datasets):
     if meant in datasets:
         return meant
     where = f" here, {meant} is for vae.py alone" if meant else ""
-    raise UserError(f"{text!r} is no data set{where}; expected a number from 0 to {len(datasets) - 1} or a name, "
-                    + ", ".join(datasets))
+    raise UserError(f"{text!r} is no data set{where}; expected a number or a name: "
+                    + ", ".join(numbered(datasets)))
 
 
 def ask_dataset(datasets):
     """Show the menu and read an answer; a terminal is asked again until the answer is a data set."""
     print("Data sets:")
-    for number, name in enumerate(datasets):
-        print(f"  {number}  {name}{' (rendered offline, needs no download)' * (name == 'Digits')}")
+    for number, name in enumerate(DATASETS):
+        if name in datasets:
+            print(f"  {number}  {name}{HINTS.get(name, '')}")
     while True:
         try:
             answer = input("Number of the data set: ")
@@ -40,4 +47,4 @@ def ask_dataset(datasets):
             raise Interrupted("interrupted before a data set was chosen; nothing was started")
         except (EOFError, OSError, RuntimeError, UnicodeDecodeError):  # stdin has ended, is closed or holds no text
             print()
-            raise UserError(f"no data set chosen; enter a number, 0 to {len(datasets) - 1}, or use --dataset")
+            raise UserError("no data set chosen; enter a number or a name, or use --dataset")

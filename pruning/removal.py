@@ -91,8 +91,8 @@ def keep_slices(module, name, dimension, index, optimizer):
 
 
 def replace(module, name, tensor, optimizer=None):
-    """Put a tensor in the place of a module's parameter or buffer and return that: in the optimizer's lists too, and
-    the module's sizes follow."""
+    """Put a tensor in the place of a module's parameter or buffer, also in the optimizer's lists, and return that. The
+    module's sizes follow."""
     old = getattr(module, name)
     new = nn.Parameter(tensor, requires_grad=old.requires_grad) if isinstance(old, nn.Parameter) else tensor
     setattr(module, name, new)
@@ -107,14 +107,14 @@ def replace(module, name, tensor, optimizer=None):
     return new
 
 
-def load_weights(model, weights, optimizer=None):
+def load_weights(model, weights):
     """model.load_state_dict for weights of a network from which neurons have been removed. Raises RuntimeError if they
     are of another network."""
     for module_name, module in model.named_modules():
         for name in [*module._parameters, *module._buffers]:
             tensor, saved = getattr(module, name), weights.get(f"{module_name}.{name}".lstrip("."))
             if tensor is not None and saved is not None and tensor.shape != saved.shape:
-                replace(module, name, torch.empty_like(saved, device=tensor.device), optimizer)
+                replace(module, name, torch.empty_like(saved, device=tensor.device))
     model.load_state_dict(weights)
 
 

@@ -4,6 +4,7 @@ constants.py says the same words beside each value; tests/unit/test_settings.py 
 """
 import difflib
 import os
+import re
 from collections import namedtuple
 
 from pruning import files, menu
@@ -47,11 +48,14 @@ SETTINGS = {
     "holdout": Setting(int, "0 to 10000", lambda n: 0 <= n <= 10000,
                        "training images held out, and tested on in place of the test set"),
     "dataset_folder": Setting(str, *FOLDER, "where torchvision downloads the data sets to"),
+    "own_data": Setting(str, "empty, a folder or FILE.FUNCTION", lambda text: "\x00" not in text,
+                        "images of your own, which the data set Own reads"),
     "log_folder": Setting(str, *FOLDER, "where logs, networks and figures go, one folder per data set"),
 }
 
-RESULTLESS = {"checkpoint_every", "cuda_graphs", "dataset_folder", "jobs", "log_folder"}  # they change no result
-FOLDERS = ["dataset_folder", "log_folder"]
+# They change no result. own_data is only a place: a header's `data` tells which images were there.
+RESULTLESS = {"checkpoint_every", "cuda_graphs", "dataset_folder", "jobs", "log_folder", "own_data"}
+FOLDERS = ["dataset_folder", "own_data", "log_folder"]
 SCHEDULE = ["total_epochs", "initial_iterations", "increment"]  # each program has these of its own
 
 # Every name that a data set's table holds: in both programs, for driver.py and for vae.py.
@@ -69,6 +73,9 @@ TRAINING = {
                             "L2 penalty of sgd and adam, decoupled weight decay of adamw"),
 }
 CLASSIFIER_TABLE = {
+    "network": Setting(str, "empty, NAME or FILE.NAME", lambda text: re.fullmatch(r"((\w+\.)?\w+)?", text),
+                       "your own class for the network, in models.py or in FILE.py; hidden_widths and conv_widths are "
+                       "then ignored"),
     "hidden_widths": Setting(list, "a list of at least one width, each 1 to 8192",
                              lambda widths: widths and 1 <= min(widths) <= max(widths) <= 8192,
                              "neurons of each hidden Linear layer, which are ranked and pruned"),
@@ -95,7 +102,8 @@ VAE_TABLE = {
 # prefix: of the program's own names in constants.py; log: how its logs' names begin; datasets: its menu; table: what a
 # data set's table holds. CelebA has no classes.
 Program = namedtuple("Program", "prefix log datasets table")
-CLASSIFIER = Program("", files.CLASSIFIER_LOG, list(menu.DATASETS)[:-1], CLASSIFIER_TABLE)
+CLASSIFIER = Program("", files.CLASSIFIER_LOG, [name for name in menu.DATASETS if name != "CelebA"],
+                     CLASSIFIER_TABLE)
 VAE = Program("vae_", files.VAE_LOG, list(menu.DATASETS), VAE_TABLE)
 
 OTHER_SPELLINGS = {"inital_iterations": "initial_iterations"}  # the historic spelling of the published constants.py
@@ -117,8 +125,14 @@ def read_constants(module):
     checked = check_names(found, settings, tables, "constants.py")
     suite, here = os.path.dirname(os.path.abspath(module.__file__)), os.getcwd()
     if suite != here:
-        checked.update((name, os.path.join(suite, checked[name])) for name in FOLDERS)
+        checked.update((name, os.path.join(suite, checked[name])) for name in FOLDERS
+                       if name != "own_data" or is_path(checked[name]))
     return checked
+
+
+def is_path(own_data):
+    """Whether own_data is a folder, neither empty nor a function such as my_data.load; ./my_data.load is a folder."""
+    return not re.fullmatch(r"(\w+\.\w+)?", own_data)
 
 
 def check_names(found, settings, tables, where):

@@ -8,6 +8,7 @@ import threading
 from tqdm import tqdm
 
 from pruning import menu, runlog
+from pruning.groups import widths_of
 from pruning.measures import count_parameters
 from pruning.plots.runs import Run
 from pruning.plots.statistics import estimate, mean
@@ -56,20 +57,21 @@ class Terminal:
         return tqdm(unit="batch", leave=False, disable=True if hidden else None, smoothing=0.05, **options,
                     bar_format="{desc}{postfix} |{bar}| {remaining} left in this part, {rate_fmt}")
 
-    def start(self, command, dataset, arms, widths, model):
+    def start(self, command, dataset, arms, state, unpruned_widths):
         """What matters of a run that begins, one line per subject."""
-        settings = self.settings
+        settings, model, widths = self.settings, state.model, widths_of(state.groups)
         if self.verbose:
             self.say(f"{runlog.format_header({**settings._asdict(), **command.provenance})}{model}")
         after = rounds(settings) if any(arm.criterion for arm in arms) else range(0)
-        last_widths = final_widths(widths, settings) if any(arm.name != "none" for arm in arms) else widths
+        last_widths = final_widths(unpruned_widths, settings) if any(arm.name != "none" for arm in arms) else widths
         tested = "held-out" if settings.holdout else "test"
         last = settings.seed + settings.seeds - 1
         seeds = f"seeds {settings.seed} to {last}" if settings.seeds > 1 else f"seed {settings.seed}"
         subjects = {
             "data": f"{menu.DATASETS[settings.dataset]}, {len(dataset.train):,} training and {len(dataset.test):,} "
                     f"{tested} images",
-            "network": f"{type(model).__name__}, {count_parameters(model):,} parameters, hidden neurons "
+            "network": f"{type(model).__name__}, {count_parameters(model):,} parameters, "
+                       f"{'filters and ' * settings.prune_filters}hidden neurons "
                        + widths_text(*([widths] if last_widths == widths else [widths, last_widths])),
             "arms": f"{', '.join(arm.name for arm in arms)}; {seeds}",
             "epochs": f"{settings.total_epochs}, {f'rounds after epochs {listed(after)}' if after else 'no rounds'}",

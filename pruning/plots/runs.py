@@ -16,7 +16,8 @@ from pruning.settings import RESULTLESS
 MEASURES = {"accuracy": ["test accuracy", "training accuracy"],
             "BCE": ["test loss", "training loss", "test BCE", "test KLD", "test PSNR", "active units"]}
 # What may differ between the runs of one experiment; everything else that a header says must be the same.
-FREE = RESULTLESS | {"seed", "seeds", "pruning", "compare", "initial_widths", "unpruned_widths", "device", "started", "python", "torch",
+FREE = RESULTLESS | {"seed", "seeds", "pruning", "compare", "initial_widths", "unpruned_widths",
+                     "criterion_options", "device", "started", "python", "torch",
                      "numpy", "machine", "instructions", "threads", "commit", "compensate", "lambda_average",
                      "lambda_max", "ranking_images"}
 # What an earlier version did not say in a header, since it had no choice.

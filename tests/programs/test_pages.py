@@ -7,10 +7,13 @@ import os
 import re
 import shlex
 import sys
+import textwrap
 
+import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, random_images
+from PIL import Image
 
 import constants
 import models
@@ -38,9 +41,28 @@ def commands(page):
     return [shlex.split(block or " ".join(inline.split()), comments=True) for block, inline in shown]
 
 
+OWN = "docs/own-network.md"
+
+
+def write_own(folder):
+    """Write the files of the page about networks and images of one's own, and tiny images for them."""
+    for block in blocks(OWN):
+        if block.startswith("# my_"):
+            (folder / block.split()[1]).write_text(block)
+    images, labels = random_images(30, 8, 12, 3)
+    for number, image in enumerate(images):
+        place = folder / "photos" / ("train" if number < 20 else "test") / "abcdefghij"[labels[number]]
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(str(place / f"{number}.png"))
+    tensors = images.transpose(0, 3, 1, 2)
+    np.savez(str(folder / "my_data.npz"), train_images=tensors[:20], train_labels=labels[:20],
+             test_images=tensors[20:], test_labels=labels[20:])
+
+
 @pytest.fixture
 def suite(tmp_path, tiny_mnist, tiny_cifar, few_digits, drive, monkeypatch):
-    """A folder with tiny data sets, a short schedule, logs of two of them, and the suite's own results."""
+    """A folder with tiny data sets, a short schedule, logs of two of them, files of one's own, and the suite's own
+    results."""
     for dataset in ("MNIST", "FashionMNIST"):
         tiny_mnist(tmp_path / "datasets", dataset)
     tiny_cifar(tmp_path / "datasets", "CIFAR10")
@@ -50,6 +72,10 @@ def suite(tmp_path, tiny_mnist, tiny_cifar, few_digits, drive, monkeypatch):
                 monkeypatch.setattr(constants, prefix + name, value)
     monkeypatch.setattr(builtins, "input", lambda prompt: "1")
     monkeypatch.syspath_prepend(os.path.join(ROOT, "reports"))
+    write_own(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in ("my_net", "my_data"):
+        sys.modules.pop(name, None)  # of another test's folder
     for dataset in ("1", "2"):
         assert drive("--dataset", dataset, "--compare", "--quiet")[0] == 0
     os.symlink(os.path.join(ROOT, "logs", "example"), str(tmp_path / "logs" / "example"))
@@ -116,6 +142,32 @@ def test_the_final_network_loads_as_the_page_says(monkeypatch):
     network, images = names["network"], torch.rand(8, 1, 28, 28)
     assert len(three_lines.splitlines()) == 3 and network(images).shape == (8, 10)
     assert widths_of(groups_of(network, images, prune_filters=False)) == log.summary["widths"]
+
+
+def test_a_network_of_ones_own_loads_and_chooses_its_groups(suite, drive):
+    _, _, *flags = commands(OWN)[0]
+    assert drive(*(flag for flag in flags if flag != "--compare"))[0] == 0
+    _, groups, load, *_ = blocks(OWN)
+    names = {}
+    exec(load + groups, names)
+    network, images = names["network"], torch.rand(8, 1, 28, 28)
+    widths = runlog.parse_log(str(suite / "logs" / "Digits" / "training_logwithPruning.txt")).summary["widths"]
+    assert widths_of(groups_of(network, images, prune_filters=True)) == names["about"]["widths"] == widths
+    type(network).groups = names["groups"]
+    assert widths_of(groups_of(network, images, prune_filters=True)) == widths[-1:]
+
+
+def test_the_five_lines_are_those_of_the_example_and_prune(monkeypatch):
+    monkeypatch.syspath_prepend(os.path.join(ROOT, "examples"))
+    example = importlib.import_module("own_loop")
+    *_, five_lines = blocks(OWN)
+    assert len(five_lines.splitlines()) == 5
+    assert textwrap.indent(five_lines, "    ") in text_of(os.path.join("examples", "own_loop.py"))
+    model, images = example.vgg(), torch.rand(20, 1, 28, 28)
+    optimizer = torch.optim.Adam(model.parameters())
+    exec(five_lines, {**vars(example), "model": model, "loader": [(images, torch.arange(20) % 10)],
+                      "optimizer": optimizer})
+    assert widths_of(groups_of(model, images, prune_filters=True)) == [6, 12, 12, 25, 51]
 
 
 def test_the_table_of_one_run_is_what_its_logs_say():

@@ -1,5 +1,6 @@
 """comparison.prepare: what a command line asks for, checked before anything is asked or loaded."""
 import builtins
+import functools
 import sys
 from types import SimpleNamespace
 
@@ -41,6 +42,16 @@ def test_the_switch_in_ranking_chooses_the_arm(prepare, program, switch, pruning
 def test_a_switch_that_is_not_true_or_false_is_refused(prepare, switch, words):
     assert refusal(prepare, *DIGITS, switch=switch) == (
         f"ranking.py: contribBasedPruning is {words}; legal: True or False")
+
+
+def test_the_parameters_of_a_criterion_are_settings_of_the_runs_that_use_it(prepare):
+    def norm(groups, passes, options, power):
+        return [group.incoming().norm(p=power, dim=1) for group in groups]
+
+    criteria = {**ranking.CRITERIA, "cubic": functools.partial(norm, power=3)}
+    compared = prepare(*DIGITS, "--compare", "none,cubic", criteria=criteria).settings
+    assert compared.criterion_options == {"cubic": "{'power': 3}"}
+    assert not hasattr(prepare(*DIGITS, "--compare", "none,taylor", criteria=criteria).settings, "criterion_options")
 
 
 def test_constants_and_criteria_are_checked_before_anything_is_asked(prepare):

@@ -254,3 +254,32 @@ def test_torch_pruning_removes_the_same_neurons(criterion):
         removed.append(set(scores.argsort()[:len(every) // 2].tolist()))
     keeps = survivors(passes_of(model, images), ARMS[criterion], options(), 50)
     assert [set(range(2 * len(keep))) - set(keep.tolist()) for keep in keeps] == removed
+
+
+def test_torch_pruning_removes_the_same_filters_of_a_vgg():
+    # Its Taylor score of a convolution's inputs, |the sum of weight times gradient over a kernel|, is ours: the loss's
+    # change if the map behind BatchNorm and pooling is damped.
+    torch_pruning = pytest.importorskip("torch_pruning")
+    torch.manual_seed(4)
+    layers, channels = [], 1
+    for width in (12, 10, 16, 14):
+        layers += [nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(),
+                   nn.MaxPool2d(2)]
+        channels = width
+    model, images = nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels, 3)), torch.rand(30, 1, 16, 16)
+    model(images)
+    groups, _ = find_groups(model.eval(), images)
+    passes = passes_of(model, images, groups=groups)
+    ours = {name: ranking.CRITERIA[name](groups, passes, options()) for name in ("magnitude", "taylor")}
+    summed_loss(model, images, torch.arange(len(images)) % 3).backward()
+    graph = torch_pruning.DependencyGraph().build_dependency(model, example_inputs=images[:1])
+    kinds = {"target_types": [nn.Conv2d, nn.Linear], "normalizer": None}
+    importance = {
+        "magnitude": torch_pruning.importance.GroupMagnitudeImportance(group_reduction="first", **kinds),
+        "taylor": torch_pruning.importance.GroupTaylorImportance(group_reduction=None, multivariable=True, **kinds)}
+    for name, score in importance.items():
+        for number, group in enumerate(groups):
+            every = list(range(group.width))
+            theirs = score(graph.get_pruning_group(group.producer, torch_pruning.prune_conv_out_channels, idxs=every))
+            theirs = theirs[-1] if name == "taylor" else theirs  # of the consumer
+            assert ours[name][number].argsort().tolist() == theirs.argsort().tolist(), (name, number)

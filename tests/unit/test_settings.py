@@ -73,7 +73,7 @@ ILLEGAL = {"total_epochs": [0, -1, 10 ** 9], "initial_iterations": [0, -1], "inc
            "prune_percent": [0, 0.0, 100, 100.0, -10, 101], "lambda_average": [-0.1], "lambda_max": [-0.1],
            "ranking_images": [-1], "seed": [-1, 2 ** 32], "seeds": [0, 10001], "jobs": [0, 1001],
            "checkpoint_every": [0], "device": ["gpu", "CPU"], "precision": ["float16"], "holdout": [-1, 10001],
-           "dataset_folder": ["a\x00b"],
+           "dataset_folder": ["a\x00b"], "own_data": ["a\x00b"], "network": ["a.b.c", "my-net.Net", ".Net", "my_net."],
            "hidden_widths": [[], [8193]], "vae_hidden_widths": [[], [9], [9, 8, 7], [9, 8193]],
            "conv_widths": [[1, 1, 1, 1, 1], [4097]], "latent": [0, -1, 8193], "batch_size": [0, -1, 10 ** 6 + 1],
            "optimizer": ["adagrad", "SGD"], "learning_rate": [0, -0.1, 1.1e37],
@@ -84,6 +84,7 @@ EDGES = {"total_epochs": [1, 10 ** 9 - 1], "initial_iterations": [1], "increment
          "ranking_images": [0, 10 ** 9], "seed": [0, 2 ** 32 - 1], "seeds": [1, 10000], "jobs": [1, 1000],
          "checkpoint_every": [1], "holdout": [0, 10000], "device": ["auto", "cpu", "cuda", "mps"],
          "precision": ["auto", "float32", "bfloat16"], "compensate": [True, False], "dataset_folder": [os.sep + "here"],
+         "own_data": ["", os.sep + "here", "my_data.load"], "network": ["", "Net", "my_net.Net"],
          "hidden_widths": [[1], [9, 8, 8192]], "vae_hidden_widths": [[1, 8192], [9, 8, 7, 6]],
          "conv_widths": [[], [1, 2, 3, 4096]], "latent": [1, 8192], "batch_size": [1, 10 ** 6],
          "optimizer": ["sgd", "adam", "adamw"], "learning_rate": [1e-9, 1e37],
@@ -117,7 +118,8 @@ def listed(by_name, table, name):
 @each_place
 def test_a_wrong_value_is_named_with_what_is_legal(table, name, setting):
     kind = {int: "a whole number, ", float: "a number, "}.get(setting.kind, "")
-    for value in listed(ILLEGAL, table, name) + WRONG[setting.kind]:
+    wrong = [value for value in WRONG[setting.kind] if value != "" or name not in ("network", "own_data")]
+    for value in listed(ILLEGAL, table, name) + wrong:
         assert refusal(read, with_value(table, name, value)) == (
             f"constants.py{', ' + table if table else ''}: {name} = {value!r}; legal: {kind}{setting.legal}")
 
@@ -179,13 +181,18 @@ def test_folders_of_constants_are_beside_it_from_whatever_folder_a_program_is_st
     values = {**CONSTANTS, "dataset_folder": os.path.join(os.sep, "data"), "log_folder": "logs"}
     checked = read(values, tmp_path / "constants.py")
     assert checked["log_folder"] == str(tmp_path / "logs") and checked["dataset_folder"] == values["dataset_folder"]
+    for own_data, found in (("", ""), ("photos", str(tmp_path / "photos")), ("my_data.load", "my_data.load"),
+                            ("./my_data.load", str(tmp_path / "." / "my_data.load"))):
+        assert os.path.normpath(read({**values, "own_data": own_data}, tmp_path / "constants.py")["own_data"]) == (
+            os.path.normpath(found))
     monkeypatch.chdir(tmp_path)
     assert os.path.abspath(read(values, tmp_path / "constants.py")["log_folder"]) == str(tmp_path / "logs")
 
 
 def test_a_folder_may_begin_with_the_home_folder(monkeypatch):
     monkeypatch.setenv("HOME", "/home/someone")
-    assert read({**CONSTANTS, "log_folder": "~/x"})["log_folder"] == "/home/someone/x"
+    for name in ("log_folder", "own_data"):
+        assert read({**CONSTANTS, name: "~/x"})[name] == "/home/someone/x"
 
 
 # ---- a run that goes on ----

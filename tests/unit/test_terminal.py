@@ -4,10 +4,12 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+import torch
 from unit_helpers import ARMS, run_settings
 
 import models
 from pruning import runlog, terminal
+from pruning.groups import groups_of, widths_of
 from pruning.plots.runs import Run
 from pruning.settings import frozen
 
@@ -74,11 +76,13 @@ def test_a_quiet_run_and_one_beside_others_have_no_bar(said):
     assert all(said(**options)[0].bar(total=3).disable for options in ({"quiet": True}, {"jobs": 2}))
 
 
-def start(speaking, names=("none", "contribution")):
+def start(speaking, names=("none", "contribution"), filters=False):
     dataset = SimpleNamespace(train=range(60000), test=range(10000))
     provenance = {"machine": "a machine", "threads": 2}
-    speaking.start(SimpleNamespace(provenance=provenance), dataset, [ARMS[name] for name in names], [50, 30],
-                   models.FeedForward(16, [50, 30], 3))
+    model = models.build((1, 4, 4), [4] if filters else [], [50, 30], 3)
+    state = SimpleNamespace(model=model, groups=groups_of(model, torch.rand(4, 1, 4, 4), filters))
+    speaking.start(SimpleNamespace(provenance=provenance), dataset, [ARMS[name] for name in names], state,
+                   widths_of(state.groups))
 
 
 @pytest.mark.parametrize("names, widths", [(["none", "contribution"], "50-30 => 22-12"), (["none"], "50-30"),
@@ -93,6 +97,12 @@ def test_the_start_says_what_matters_in_ten_short_lines(said, names, widths):
     assert words["arms"] == f"{', '.join(names)}; seeds 30 to 32"
     assert words["epochs"].endswith("30, 40, 50, 60, 70, 80, 90" if "contribution" in names else ", no rounds")
     assert words["logs"].replace("\\", "/") == "logs/MNIST"
+
+
+def test_filters_are_said_beside_the_hidden_neurons(said):
+    speaking, lines = said(log_folder="logs", dataset="MNIST", device="cpu", prune_filters=True)
+    start(speaking, filters=True)
+    assert any(line.endswith("filters and hidden neurons 4-50-30 => 1-22-12") for line in lines())
 
 
 def test_a_verbose_start_says_all_values_and_the_network(said):

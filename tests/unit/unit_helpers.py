@@ -97,7 +97,8 @@ def passes_of(model, images, size=4, groups=None, **changes):
 def run_settings(**changes):
     return SimpleNamespace(**{
         "total_epochs": 6, "initial_iterations": 2, "increment": 2, "prune_percent": 10.0, "hidden_widths": [50, 30],
-        "lambda_average": 1.0, "lambda_max": 0.0, "ranking_images": 0, "compensate": False, "seed": 30, "seeds": 1,
+        "lambda_average": 1.0, "lambda_max": 0.0, "ranking_images": 0, "compensate": False, "prune_filters": False,
+        "seed": 30, "seeds": 1,
         "jobs": 1, "batch_size": 25, "optimizer": "sgd", "learning_rate": 0.1, "learning_rate_schedule": "constant",
         "momentum": 0.9, "weight_decay": 0.0, "augment": False, "precision": "float32", "checkpoint_every": 1000,
         "cuda_graphs": True, **changes})
