@@ -27,6 +27,7 @@ from pruning.selection import Options, survivors
 
 IMAGES = 60000
 LOOPED = 100 if side_by_side.ON_GPU else 500  # images; a GPU is slower at the loop
+FILTERED = 5120  # images of the ranking with filters
 BATCHES = 10  # of the VAE's activations
 AVERAGE, MAXIMUM = Options(1.0, 0.0, None), Options(0.0, 1.0, None)
 
@@ -67,6 +68,9 @@ def rows():
     yield side_by_side.compared(f"784-50-30-10, {IMAGES} images: C_avg with its forward passes, and a training epoch "
                                 f"in batches of {settings.batch_size}",
                                 *side_by_side.in_turn(ranked(AVERAGE), pruned.epoch(prepared)), "> 1")
+    for precision in side_by_side.PRECISIONS:
+        yield side_by_side.compared(f"CIFAR-10's network with its filters, {FILTERED} images: C_avg with its forward "
+                                    f"passes, and a training epoch in {precision}", *time_filters(precision), "> 1")
     for name, options, wanted in (("C_avg", AVERAGE, ">= 300"), ("C_max", MAXIMUM, ">= 100")):
         loop = checked_loop(state, split, options)
         took, other, ratio = side_by_side.medians(*side_by_side.in_turn(ranked(options), loop))
@@ -79,6 +83,14 @@ def rows():
         yield side_by_side.compared(f"{neurons} neurons, {consumers} consumers, a batch of {EVALUATION_BATCH} "
                                     "images: C_avg, and its matrix products alone; ratio: their part",
                                     *time_products(neurons, consumers), "")
+
+
+def time_filters(precision):
+    """The seconds of C_avg of all neurons and filters, and of a training epoch, timed in turn."""
+    _, state, workload, arm = prepared = pruned.prepare(
+        driver, (32, 32, 3), FILTERED, "--dataset", "CIFAR10", "--prune-filters", "True", "--precision", precision)
+    passes = Passes(state.model, state.groups, workload.dataset.train)
+    return side_by_side.in_turn(lambda: survivors(passes, arm, AVERAGE, 10), pruned.epoch(prepared))
 
 
 def checked_loop(state, split, options):

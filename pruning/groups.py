@@ -7,7 +7,7 @@ from torch import nn
 
 from pruning.device import exact, fixed_noise
 from pruning.errors import UserError
-from pruning.layers import by_neuron, channel, follows, kind_of
+from pruning.layers import by_neuron, channel, follows, in_evaluation, kind_of
 from pruning.removal import places, remove, tensors_of
 
 TOLERANCE = 1e-3  # of the largest output: float32 sums in another order
@@ -118,7 +118,7 @@ class Wiring:
     @torch.no_grad()
     def run(self, example, others=None, record=False):
         """One forward pass in which every layer gives its recorded outputs, or `others`: all inputs and the result."""
-        heard, model, was_training = {}, self.model, self.model.training
+        heard, model = {}, self.model
         layers = list(filter(kind_of, model.modules()))
         watched = layers + list(filter(follows, model.modules()))
         hooks = [module.register_forward_pre_hook(
@@ -130,12 +130,10 @@ class Wiring:
         for layer, outputs in given.items():
             copies = map(torch.clone, outputs)  # a ReLU may work in place
             layer.forward = lambda *_, copies=copies: next(copies)
-        model.eval()
         try:
-            with fixed_noise(next(model.parameters()).device):
+            with in_evaluation(model), fixed_noise(next(model.parameters()).device):
                 return heard, tensors_in(model(*example))
         finally:
-            model.train(was_training)
             for layer in given:
                 del layer.forward
             for hook in hooks:

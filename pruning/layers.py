@@ -1,4 +1,5 @@
 """The kinds of layers whose outputs can be pruned: where neurons stand in their weights and inputs."""
+import contextlib
 from collections import namedtuple
 
 from torch import nn
@@ -21,6 +22,18 @@ def kind_of(layer):
 def follows(module):
     """The name of a follower's size, None for other modules."""
     return next((size for of, size in FOLLOWERS.items() if isinstance(module, of)), None)
+
+
+@contextlib.contextmanager
+def in_evaluation(model):
+    """A model in evaluation mode; afterwards each of its modules is in its own mode again."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 def channel(module):

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from pruning.device import exact, fixed_noise
-from pruning.layers import by_neuron, columns
+from pruning.layers import by_neuron, columns, in_evaluation
 
 PATCHES = 64  # images at a time whose patches are laid out for `moments`
 
@@ -76,13 +76,12 @@ class Passes:
             if len(heard) == len(hooks) and not to_the_end:
                 raise Reached
 
-        heard, was_training = {}, self.model.training
+        heard = {}
         hooks = [consumer.register_forward_pre_hook(hear) for group in self.groups for consumer in group.consumers]
-        self.model.eval()
         try:
-            yield heard
+            with in_evaluation(self.model):
+                yield heard
         finally:
-            self.model.train(was_training)
             for hook in hooks:
                 hook.remove()
 

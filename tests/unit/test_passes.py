@@ -16,6 +16,7 @@ def test_activations_are_those_after_the_relu_in_evaluation_mode_over_all_batche
     model, images = network()
     for group in hidden(model, images):  # the activations differ between training and evaluation mode
         group.producer.register_forward_hook(lambda layer, inputs, x: functional.dropout(x, 0.5, layer.training))
+    frozen = hidden(model, images)[0].consumers[0].eval()  # a part that is not trained stays in evaluation mode
     batches = list(passes_of(model, images).activations())
     expected = activations_by_hand(model, images)
     assert [[len(block) for block in blocks] for blocks in batches] == [[n] * len(expected) for n in (4, 4, 2)]
@@ -23,7 +24,7 @@ def test_activations_are_those_after_the_relu_in_evaluation_mode_over_all_batche
         assert of_group.gt(0).any()
         assert not torch.cat(blocks).requires_grad
         torch.testing.assert_close(torch.cat(blocks), of_group)
-    assert all(module.training for module in model.modules())
+    assert all(module.training != (module is frozen) for module in model.modules())
     model(images)  # to its end: nothing listens any more
     assert [len(blocks) for blocks in batches] == 3 * [len(expected)]
 

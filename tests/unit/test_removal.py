@@ -189,6 +189,8 @@ def test_surviving_weights_and_optimizer_state_keep_their_bits(network, optimize
     settings = [[names[parameter] for parameter in group["params"]] for group in trained.optimizer.param_groups]
     held = len(trained.optimizer.state)
     old_state = {name: dict(trained.optimizer.state.get(parameter, {})) for name, parameter in old.items()}
+    trained.model(trained.inputs[0]).square().sum().backward()  # further gradients are being accumulated
+    gradients = {name: parameter.grad for name, parameter in old.items()}
     trained.remove()
     new = dict(trained.model.named_parameters())
     assert list(new) == list(old)
@@ -199,6 +201,7 @@ def test_surviving_weights_and_optimizer_state_keep_their_bits(network, optimize
     for name, parameter in new.items():
         assert torch.equal(parameter, cuts[name](old[name])), name
         assert parameter.requires_grad == old[name].requires_grad
+        assert parameter.grad is gradients[name] is None or torch.equal(parameter.grad, cuts[name](gradients[name]))
         state = trained.optimizer.state.get(parameter, {})
         tensors = {key for key, value in state.items() if value is not None}
         assert tensors == (OPTIMIZERS[optimizer][1] if parameter.requires_grad else set())
@@ -237,6 +240,31 @@ def test_survivors_that_are_none_are_refused_and_change_nothing(second, words):
     with pytest.raises(ValueError, match=words):
         remove(trained.groups, keeps, trained.optimizer)
     assert all(torch.equal(value, old[name]) for name, value in trained.model.state_dict().items())
+
+
+def test_moments_of_rows_and_columns_alone_are_cut_too():
+    adafactor = getattr(torch.optim, "Adafactor", None)
+    if adafactor is None:
+        pytest.skip("this torch has no Adafactor")
+    trained = Trained("FeedForward", "SGD")
+    trained.optimizer = adafactor(trained.model.parameters())
+    trained.step(trained.inputs[0])
+    old = {name: dict(trained.optimizer.state[parameter]) for name, parameter in trained.model.named_parameters()}
+    trained.remove()
+    second = trained.optimizer.state[trained.model.layers[1].weight]
+    assert torch.equal(second["row_var"], old["layers.1.weight"]["row_var"][trained.keeps[1]])
+    assert torch.equal(second["col_var"], old["layers.1.weight"]["col_var"][:, trained.keeps[0]])
+    trained.step(trained.inputs[1])
+
+
+def test_an_optimizer_with_one_state_of_all_weights_is_refused_and_without_an_optimizer_all_is_sliced():
+    trained = Trained("CNN", "SGD")
+    with pytest.raises(ValueError, match="LBFGS keeps one state"):
+        remove(trained.groups, trained.keeps, torch.optim.LBFGS(trained.model.parameters()))
+    assert widths_of(trained.groups) == [3, 4, 8, 5]
+    remove(trained.groups, trained.keeps)
+    assert widths_of(trained.groups) == list(map(len, trained.keeps))
+    assert trained.model(trained.inputs[0]).shape == (10, 3)
 
 
 # ---- compensation ----
