@@ -100,7 +100,7 @@ CIFAR10 = {
     "mean": 0.5, "std": 0.5,
 }
 CIFAR100 = dict(CIFAR10)
-Own = dict(CIFAR10)          # of own_data
+Own = dict(CIFAR10)          # the images of own_data
 
 # ---- vae.py: one table per data set ----
 # hidden_widths           neurons of the encoder's hidden Linear layers, then of as many of the decoder, which are
@@ -166,4 +166,4 @@ vae_CelebA = {               # the published network and values
     "weight_decay": 0.0,
     "kld_weight": 1.0,
 }
-vae_Own = dict(vae_CIFAR10)  # of own_data
+vae_Own = dict(vae_CIFAR10)  # the images of own_data

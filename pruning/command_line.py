@@ -112,7 +112,7 @@ def make_parser(values, program, description, default_pruning, arms):
     # Under python -OO a module has no docstring.
     parser = Parser(description=(description or "").partition("\n")[0], allow_abbrev=False,
                     argument_default=argparse.SUPPRESS)
-    numbered = ", ".join(f"{number} {name}" for number, name in enumerate(program.datasets))
+    numbered = ", ".join(menu.numbered(program.datasets))
     parser.arms = arms
     parser.add_argument("--dataset", help=f"number or name: {numbered}; without it the menu asks")
     which = parser.add_mutually_exclusive_group()

@@ -12,7 +12,7 @@ from pruning.arms import with_criteria
 from pruning.command_line import read_command
 from pruning.device import keep_freed_memory, pick_device, pick_precision, repeat_exactly
 from pruning.errors import UserError, ended_well, mistakes_in_one_line
-from pruning.groups import groups_of, widths_of
+from pruning.groups import find_groups, groups_of, widths_of
 from pruning.provenance import read_provenance
 from pruning.removal import remove
 from pruning.schedule import final_widths
@@ -78,6 +78,9 @@ def compare(command, workload):
     if [arm.name for arm in first.arms] == ["scratch"]:
         state = first.fresh(first.arms[0])
     terminal.start(command, workload.dataset, first.arms, state, first.widths)
+    if request.verbose:
+        for name, reason in find_groups(state.model, next(workload.dataset.train.batches(EXAMPLE))[0])[1].items():
+            terminal.say(f"{name} stays whole: {reason}")
     try_criteria(state, workload, settings, first.arms)
     try_last_batch(state, workload, settings)
     if request.dry_run:

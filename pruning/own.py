@@ -34,13 +34,13 @@ def find_network(name, image_shape, classes):
     called = f"{setting}, called with image_shape={image_shape}, classes={classes}"
     try:
         with mistakes_in_one_line(), torch.no_grad():
-            shape = tuple(network(image_shape=image_shape, classes=classes).eval()(torch.zeros(2, *image_shape)).shape)
+            outputs = network(image_shape=image_shape, classes=classes).eval()(torch.zeros(2, *image_shape))
     except UserError:
         raise
     except Exception as error:  # a mistake that shows in no line of theirs, such as a missing argument
         raise UserError(f"{called}: {error}")
-    if shape != (2, classes):
-        raise UserError(f"{called}: outputs of the shape {shape} for two images; expected {(2, classes)}")
+    if getattr(outputs, "shape", None) != (2, classes):
+        raise UserError(f"{called}: two images give {described(outputs)}; expected a tensor {(2, classes)}")
     return network
 
 

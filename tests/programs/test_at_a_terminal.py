@@ -21,7 +21,7 @@ def test_a_terminal_is_asked_until_the_answer_is_a_data_set_and_shows_a_bar(tmp_
     answers = [b"x\n", b"7\n", b"\n", b"-1\n", b"0\n"]
     status, screen = type_at_terminal(tmp_path, ["driver.py", *SHORT], answers, fewer_digits=20)
     assert status == 0 and screen.startswith("Data sets:\n"), screen
-    assert re.findall(r"^(.*) is no data set; .*0 to 4", screen, re.M) == ["'x'", "'7'", "''", "'-1'"]
+    assert re.findall(r"^(.*) is no data set; .*4 CIFAR100, 6 Own", screen, re.M) == ["'x'", "'7'", "''", "'-1'"]
     assert re.search(r"contribution 2/2, loss \S+, accuracy \S+ \|.*\| \S+ left in this part, ", screen)
     assert "Traceback" not in screen
     assert runlog.parse_log(log_of(tmp_path, "contribution", dataset="Digits")).summary["epochs"] == 2
@@ -29,8 +29,8 @@ def test_a_terminal_is_asked_until_the_answer_is_a_data_set_and_shows_a_bar(tmp_
 
 def test_the_menu_of_vae_has_celeba_and_its_bar_the_parts_of_the_loss(small):
     flags = [*ALONE["vae.py"][2:], "--total-epochs", "15", "--pruning", "none"]
-    status, screen = type_at_terminal(small, ["vae.py", *flags], [b"6\n", b"1\n"], words_and_pixels=True)
-    assert status == 0 and "'6' is no data set; expected a number from 0 to 5" in screen
+    status, screen = type_at_terminal(small, ["vae.py", *flags], [b"7\n", b"1\n"], words_and_pixels=True)
+    assert status == 0 and "'7' is no data set; expected a number or a name: 0 Digits, " in screen
     assert re.search(r"^  5  CelebA$", screen, re.M)
     assert re.search(r"none \d+/15, loss \S+, BCE \S+, KLD \S+ \|", screen)
     assert "Traceback" not in screen

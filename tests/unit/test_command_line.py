@@ -6,7 +6,7 @@ import pytest
 from unit_helpers import ARMS, CONSTANTS, NASTY, assert_legal, refusal
 
 import constants
-from pruning import checkpoint, command_line, errors
+from pruning import checkpoint, command_line, errors, menu
 from pruning.settings import CLASSIFIER, SCHEDULE, SETTINGS, VAE
 
 each_program = pytest.mark.parametrize("program", [CLASSIFIER, VAE], ids=["driver", "vae"])
@@ -135,7 +135,7 @@ def test_help_explains_every_flag(capsys, program):
         if name not in ("log_folder", *program.table):
             now = setting.kind(known[program.prefix + name if name in SCHEDULE else name])
             assert f"{setting.legal} (now: {now})" in explained, name
-    assert all(f"{number} {dataset}" in text for number, dataset in enumerate(program.datasets))
+    assert ", ".join(menu.numbered(program.datasets)) in text
 
 
 def test_help_needs_no_docstring_which_python_oo_leaves_out(capsys):
