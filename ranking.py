@@ -20,20 +20,20 @@ def contribution(groups, passes, options):
         ratio[f, j, k] = |W[j, k]| |a[f, k]| / D[f, j], 0 where D[f, j] is 0
         C_avg[k] = mean of ratio[f, j, k] over f and j;  C_max[k] = its maximum
     For a filter, whose activation is a map, j goes over all places of the consumer's outputs. The tensor of all ratios
-    is never made: the sum of neuron k's is |a[k]| d(sum of log D) / d|a[k]|. In float64, where products of float32
-    numbers cannot underflow; if neurons have several places, in the network's precision and summed up in float64.
+    is never made: the sum of neuron k's is |a[k]| d(sum of log D) / d|a[k]|. Neurons with one place are scored in
+    float64, where products of float32 numbers cannot underflow, those with several in the network's precision, float32
+    at least, and summed up in float64.
     """
     sums, counts, maxima = [0] * len(groups), [0] * len(groups), [torch.zeros(())] * len(groups)
     for heard in passes.inputs():
         for number, group in enumerate(groups):
             for consumer in group.consumers:
                 x, w = heard[consumer], consumer.weight.detach()
-                if x.shape[1:] == (group.width,):
-                    x, w = exact(x), exact(w)
+                x, w = map(exact if x.shape[1:] == (group.width,) else single, (x, w))
                 a, w = x.abs().requires_grad_(), w.abs()
                 with torch.enable_grad():
                     outputs = apply(consumer, a, w)                   # D
-                tiny = torch.finfo(w.dtype).tiny
+                tiny = torch.finfo(w.dtype).tiny / torch.finfo(w.dtype).eps  # the inverse of smaller sums overflows
                 inverse = (outputs > tiny) / outputs.detach().clamp(min=tiny)
                 gradient, = torch.autograd.grad(outputs, a, inverse)  # d(sum of log D) / d|a|
                 a = a.detach()
@@ -45,6 +45,11 @@ def contribution(groups, passes, options):
                     maxima[number] = torch.maximum(maxima[number], largest)
     return [options.lambda_average * total / count + options.lambda_max * maximum
             for total, count, maximum in zip(sums, counts, maxima)]
+
+
+def single(tensor):
+    """The tensor in float32 if it has less precision."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
 def largest_shares(consumer, a, w, inverse, width):

@@ -12,7 +12,7 @@ from pruning.arms import with_criteria
 from pruning.command_line import read_command
 from pruning.device import keep_freed_memory, pick_device, pick_precision, repeat_exactly
 from pruning.errors import UserError, ended_well, mistakes_in_one_line
-from pruning.groups import find_groups, groups_of, widths_of
+from pruning.groups import groups_of, widths_of
 from pruning.provenance import read_provenance
 from pruning.removal import remove
 from pruning.schedule import final_widths
@@ -78,9 +78,8 @@ def compare(command, workload):
     if [arm.name for arm in first.arms] == ["scratch"]:
         state = first.fresh(first.arms[0])
     terminal.start(command, workload.dataset, first.arms, state, first.widths)
-    if request.verbose:
-        for name, reason in find_groups(state.model, next(workload.dataset.train.batches(EXAMPLE))[0])[1].items():
-            terminal.say(f"{name} stays whole: {reason}")
+    for name, reason in first.left.items() if request.verbose else []:
+        terminal.say(f"{name} stays whole: {reason}")
     try_criteria(state, workload, settings, first.arms)
     try_last_batch(state, workload, settings)
     if request.dry_run:
@@ -138,7 +137,7 @@ class Comparison:
         self.sharing = warm if len(warm) > 1 else []
         self.start = files.start_path(self.paths[warm[0]]) if self.sharing else None
         self.logs, self.finished = {}, []  # resume.reopen() opens earlier logs and finds the finished ones
-        self.widths = None  # of the unpruned network's groups, once the first one is made
+        self.widths, self.left = None, {}  # of the unpruned network, once the first one is made
 
     def train(self):
         """Train the start and the arms, as far as they are not finished; returns whether no run has diverged. One that
@@ -216,7 +215,7 @@ class Comparison:
         example, _ = next(self.workload.dataset.train.batches(EXAMPLE))
         with mistakes_in_one_line():
             model = self.workload.build(**self.workload.network)
-            groups = groups_of(model, example.cpu(), self.settings.prune_filters)
+            groups, self.left = groups_of(model, example.cpu(), self.settings.prune_filters)
         if arm and arm.name == "scratch":
             remove(groups, list(map(torch.arange, self.initial_widths(arm))))
             torch.manual_seed(self.seed)

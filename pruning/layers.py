@@ -20,7 +20,9 @@ def kind_of(layer):
 
 
 def follows(module):
-    """The name of a follower's size, None for other modules."""
+    """The name of a follower's size, None for other modules, and for a PReLU whose one slope is that of all neurons."""
+    if getattr(module, "num_parameters", None) == 1:
+        return None
     return next((size for of, size in FOLLOWERS.items() if isinstance(module, of)), None)
 
 

@@ -4,7 +4,7 @@ from torch import nn
 
 from pruning.device import exact, fixed_noise
 from pruning.groups import widths_of
-from pruning.layers import kind_of
+from pruning.layers import in_evaluation, kind_of
 
 
 def describe(state, workload):
@@ -19,9 +19,8 @@ def describe(state, workload):
 @torch.no_grad()
 def evaluate(model, split, objective, prefix):
     """{prefix + measure: mean over the split}, in evaluation mode; a VAE samples the same noise every time."""
-    model.eval()
     total = 0
-    with fixed_noise(split.labels.device):
+    with in_evaluation(model), fixed_noise(split.labels.device):
         for images, labels in split:
             measures = objective(model, images, labels)[1]
             total = total + len(labels) * exact(torch.stack(list(measures.values())))
@@ -43,7 +42,8 @@ def multiply_adds(model, image):
 
     counts = []
     hooks = [layer.register_forward_hook(count) for layer in model.modules() if kind_of(layer)]
-    model.eval()(image)
+    with in_evaluation(model):
+        model(image)
     for hook in hooks:
         hook.remove()
     return sum(counts)

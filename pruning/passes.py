@@ -26,7 +26,7 @@ class Passes:
     @torch.no_grad()
     def inputs(self):
         """Yield what all consumers get in a batch: {consumer: (B, ...)}. A VAE decodes posterior means."""
-        moments = Moments(self.groups) if self.with_moments else None
+        moments, heard = Moments(self.groups) if self.with_moments else None, {}
         with self.listening(to_the_end=False) as heard:
             for images, _ in self.batches:
                 heard.clear()
@@ -35,6 +35,8 @@ class Passes:
                 if moments:
                     moments.add(heard)
                 yield dict(heard)
+        if not heard:
+            raise ValueError("there are no batches; an iterator serves one pass alone, so give a list or a DataLoader")
         self.gathered = moments  # here, since a criterion may end its pass early
 
     def activations(self):
@@ -47,6 +49,8 @@ class Passes:
 
         As in training, a VAE samples one latent per image; the samples are the same at every round.
         """
+        if self.loss is None:
+            raise ValueError("this criterion needs a loss: Passes(model, groups, batches, loss)")
         with self.listening(to_the_end=True) as heard, fixed_noise(next(self.model.parameters()).device):
             for images, labels in self.batches:
                 heard.clear()
@@ -73,8 +77,11 @@ class Passes:
         """Give a dict in which a forward pass in evaluation mode puts the input of every consumer."""
         def hear(consumer, inputs):
             heard[consumer] = inputs[0]
+            if to_the_end and not inputs[0].requires_grad:  # all layers before it are frozen
+                heard[consumer] = inputs[0].detach().requires_grad_()
             if len(heard) == len(hooks) and not to_the_end:
                 raise Reached
+            return (heard[consumer], *inputs[1:])
 
         heard = {}
         hooks = [consumer.register_forward_pre_hook(hear) for group in self.groups for consumer in group.consumers]
@@ -123,8 +130,12 @@ class Moments:
 
 
 def distinct(group, given):
-    """The group's consumers without those that get the same tensor as an earlier one."""
-    return list({id(given[consumer]): consumer for consumer in reversed(group.consumers) if consumer in given}.values())
+    """The group's consumers that are given something, without those that get the same tensor as an earlier one."""
+    found = []
+    for consumer in filter(given.__contains__, group.consumers):
+        if all(given[consumer] is not given[other] for other in found):
+            found.append(consumer)
+    return found
 
 
 def mean_over_passes(batches, function):

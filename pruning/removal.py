@@ -23,38 +23,50 @@ def compensate(group, keep, moments):
         among, across = moment[keep_here][:, keep_here], moment[gone][:, keep_here]
         ridge = RIDGE * among.diagonal().mean().clamp(min=1e-30)  # above 0 even if no survivor is ever active
         shares = torch.linalg.solve(among + ridge * torch.eye(len(among)).to(among), across.T)  # (kept, gone)
-        weight = consumer.weight.flatten(1)  # a view
-        old = weight.to(moment.device).to(moment.dtype)  # mps has no float64
-        weight[:, keep_here] = (old[:, keep_here] + old[:, gone] @ shares.T).to(weight)
+        new = consumer.weight.flatten(1).to(moment.device).to(moment.dtype)  # mps has no float64
+        new[:, keep_here] = new[:, keep_here] + new[:, gone] @ shares.T
+        consumer.weight.copy_(new.view(consumer.weight.shape))
 
 
-def remove(groups, survivors, optimizer=None):
+def remove(groups, survivors, *optimizers):
     """Remove all neurons of every group except its `survivors`, a 1-D int64 tensor of ascending indices.
 
     Every surviving weight keeps its value bit for bit, and so do its gradient and its state in the optimizer (momentum,
-    moments); the optimizer's parameters stay the model's. Raises ValueError, and changes nothing, if the survivors are
+    moments); every optimizer's parameters stay the model's. Raises ValueError, and changes nothing, if the survivors are
     not indices of at least one neuron of every group, or for an optimizer whose state cannot be cut.
     """
-    check(groups, survivors, optimizer)
+    check(groups, survivors, optimizers)
     for group, keep in zip(groups, survivors):
         width = group.width
         if len(keep) < width:
             for module, name, dimension in tensors_of(group):
                 index = places(keep, getattr(module, name).shape[dimension], width)
-                keep_slices(module, name, dimension, index.to(getattr(module, name).device), optimizer)
+                keep_slices(module, name, dimension, index.to(getattr(module, name).device), optimizers)
 
 
-def check(groups, survivors, optimizer):
-    if isinstance(optimizer, torch.optim.LBFGS):
-        raise ValueError("LBFGS keeps one state of all weights together, which cannot be cut; make it anew after a "
-                         "removal without an optimizer")
+def check(groups, survivors, optimizers):
+    """Raise ValueError for what remove() cannot do."""
+    for optimizer in optimizers:
+        if not isinstance(optimizer, torch.optim.Optimizer):
+            raise ValueError(f"{type(optimizer).__name__} is no optimizer of torch")
+        if isinstance(optimizer, torch.optim.LBFGS):
+            raise ValueError("LBFGS keeps one state of all weights together, which cannot be cut; make it anew after "
+                             "a removal without an optimizer")
     if len(groups) != len(survivors):
         raise ValueError(f"{len(survivors)} lists of survivors for {len(groups)} groups; give one per group")
     for group, keep in zip(groups, survivors):
+        if keep.dtype != torch.int64 or keep.dim() != 1:
+            raise ValueError(f"survivors are 1-D int64 tensors, not {keep.dtype} of the shape {tuple(keep.shape)}")
         indices = [-1, *keep.tolist(), group.width]
         if len(indices) < 3 or any(this >= following for this, following in zip(indices, indices[1:])):
             raise ValueError(f"survivors are ascending indices of neurons below {group.width}, each once and at least "
                              f"one, not {keep.tolist()}")
+        for module, name, _ in tensors_of(group):
+            weight = getattr(module, name)
+            for value in (value for optimizer in optimizers for value in optimizer.state.get(weight, {}).values()):
+                if torch.is_tensor(value) and value.numel() > 1 and value.dim() != weight.dim():
+                    raise ValueError(f"the optimizer keeps a tensor of the shape {tuple(value.shape)} for a weight of "
+                                     f"{tuple(weight.shape)}, which cannot be cut; make it anew after the removal")
 
 
 def tensors_of(group):
@@ -74,14 +86,14 @@ def places(keep, size, width):
     return keep if block == 1 else (block * keep[:, None] + torch.arange(block, device=keep.device)).flatten()
 
 
-def keep_slices(module, name, dimension, index, optimizer):
+def keep_slices(module, name, dimension, index, optimizers):
     """Keep of a module's tensor what is at these indices of a dimension, and of its gradient and its state in the
-    optimizer."""
+    optimizers."""
     old = getattr(module, name)
-    new = replace(module, name, kept(old.detach(), dimension, index), optimizer)
+    new = replace(module, name, kept(old.detach(), dimension, index), optimizers)
     if old.grad is not None:
         new.grad = kept(old.grad, dimension, index)
-    if optimizer and old in optimizer.state:
+    for optimizer in (optimizer for optimizer in optimizers if old in optimizer.state):
         # A tensor that has the weight's size in this dimension belongs to its entries. A step count belongs to the
         # whole; each of Adafactor's moments has a dimension of size 1.
         optimizer.state[new] = {
@@ -90,13 +102,13 @@ def keep_slices(module, name, dimension, index, optimizer):
             for key, value in optimizer.state.pop(old).items()}
 
 
-def replace(module, name, tensor, optimizer=None):
-    """Put a tensor in the place of a module's parameter or buffer, also in the optimizer's lists, and return that. The
+def replace(module, name, tensor, optimizers=()):
+    """Put a tensor in the place of a module's parameter or buffer, also in the optimizers' lists, and return that. The
     module's sizes follow."""
     old = getattr(module, name)
     new = nn.Parameter(tensor, requires_grad=old.requires_grad) if isinstance(old, nn.Parameter) else tensor
     setattr(module, name, new)
-    for settings in optimizer.param_groups if optimizer else []:
+    for settings in (settings for optimizer in optimizers for settings in optimizer.param_groups):
         settings["params"] = [new if parameter is old else parameter for parameter in settings["params"]]
     kind = kind_of(module)
     if kind and name == "weight":
@@ -113,7 +125,8 @@ def load_weights(model, weights):
     for module_name, module in model.named_modules():
         for name in [*module._parameters, *module._buffers]:
             tensor, saved = getattr(module, name), weights.get(f"{module_name}.{name}".lstrip("."))
-            if tensor is not None and saved is not None and tensor.shape != saved.shape:
+            if tensor is not None and saved is not None and tensor.shape != saved.shape and (
+                    tensor.dim() == saved.dim() and all(map(int.__le__, saved.shape, tensor.shape))):
                 replace(module, name, torch.empty_like(saved, device=tensor.device))
     model.load_state_dict(weights)
 

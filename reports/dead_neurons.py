@@ -45,7 +45,7 @@ def main():
 
 @torch.no_grad()
 def describe(model, dataset, is_vae):
-    groups = groups_of(model, next(dataset.test.batches(8))[0], prune_filters=False)
+    groups = groups_of(model, next(dataset.test.batches(8))[0], prune_filters=False)[0]
     active = [torch.zeros(group.width, dtype=torch.bool) for group in groups]
     for blocks in Passes(model, groups, dataset.train).activations():
         for seen, a in zip(active, blocks):

@@ -127,7 +127,7 @@ def test_a_further_criterion_ranks(page, name, monkeypatch):
         model.layers[0].weight.copy_(torch.tensor([[1.0, 2, 3, 4], [9, 9, 9, 9], [0, 9, 0, 9]]))
         model.layers[1].weight.fill_(1)
     batches = [(torch.eye(4), torch.zeros(4)), (torch.zeros(2, 4), torch.zeros(2))]
-    passes = Passes(model, groups_of(model, batches[0][0], prune_filters=False), batches)
+    passes = Passes(model, groups_of(model, batches[0][0], prune_filters=False)[0], batches)
     keep, = survivors(passes, with_criteria(ranking.CRITERIA)[name], Options(1, 0, None), 33)
     activations = model.layers[0](torch.cat([images for images, _ in batches])).detach()
     spread = {"variance": model.layers[0].weight.var(1), "deviation": activations.std(0, unbiased=False)}[name]
@@ -142,7 +142,7 @@ def test_the_final_network_loads_as_the_page_says(monkeypatch):
     log = runlog.parse_log(os.path.join("logs", "example", "MNIST", "training_logwithPruning.txt"))
     network, images = names["network"], torch.rand(8, 1, 28, 28)
     assert len(three_lines.splitlines()) == 3 and network(images).shape == (8, 10)
-    assert widths_of(groups_of(network, images, prune_filters=False)) == log.summary["widths"]
+    assert widths_of(groups_of(network, images, prune_filters=False)[0]) == log.summary["widths"]
 
 
 def test_a_network_of_ones_own_loads_and_chooses_its_groups(suite, drive):
@@ -153,9 +153,9 @@ def test_a_network_of_ones_own_loads_and_chooses_its_groups(suite, drive):
     exec(load + groups, names)
     network, images = names["network"], torch.rand(8, 1, 28, 28)
     widths = runlog.parse_log(str(suite / "logs" / "Digits" / "training_logwithPruning.txt")).summary["widths"]
-    assert widths_of(groups_of(network, images, prune_filters=True)) == names["about"]["widths"] == widths
+    assert widths_of(groups_of(network, images, prune_filters=True)[0]) == names["about"]["widths"] == widths
     type(network).groups = names["groups"]
-    assert widths_of(groups_of(network, images, prune_filters=True)) == widths[-1:]
+    assert widths_of(groups_of(network, images, prune_filters=True)[0]) == widths[-1:]
 
 
 def test_the_five_lines_are_those_of_the_example_and_prune(monkeypatch):
@@ -168,7 +168,7 @@ def test_the_five_lines_are_those_of_the_example_and_prune(monkeypatch):
     optimizer = torch.optim.Adam(model.parameters())
     exec(five_lines, {**vars(example), "model": model, "loader": [(images, torch.arange(20) % 10)],
                       "optimizer": optimizer})
-    assert widths_of(groups_of(model, images, prune_filters=True)) == [6, 12, 12, 25, 51]
+    assert widths_of(groups_of(model, images, prune_filters=True)[0]) == [6, 12, 12, 25, 51]
 
 
 def test_the_table_of_one_run_is_what_its_logs_say():

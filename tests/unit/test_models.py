@@ -128,7 +128,7 @@ def pruned_network(make, sizes, prune_filters=False):
     """A state whose network has lost neurons."""
     torch.manual_seed(3)
     model = make(**sizes)
-    groups = groups_of(model, torch.rand(4, *sizes["image_shape"]), prune_filters)
+    groups = groups_of(model, torch.rand(4, *sizes["image_shape"]), prune_filters)[0]
     remove(groups, [torch.arange(0, width, 3) for width in widths_of(groups)])
     return TrainingState(model, None, 30, groups)
 

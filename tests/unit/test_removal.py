@@ -9,7 +9,7 @@ from torch import nn
 import models
 from pruning.groups import NeuronGroup, find_groups, widths_of
 from pruning.passes import Passes
-from pruning.removal import compensate, remove
+from pruning.removal import compensate, load_weights, remove
 
 
 class TwoHeads(nn.Module):
@@ -231,12 +231,12 @@ def test_training_goes_on_as_in_the_masked_network(network, optimizer):
 
 
 @pytest.mark.parametrize("second, words", [
-    ([], "at least one"), ([2, 2], "each once"), ([3, 1], "ascending"), ([-1, 2], "ascending"), ([0, 7], "below 7"),
+    ([0.5], "1-D int64 tensors, not torch.float32"), ([[1, 2]], "1-D int64"), ([], "at least one"), ([2, 2], "each once"), ([3, 1], "ascending"), ([-1, 2], "ascending"), ([0, 7], "below 7"),
     (None, "2 lists of survivors for 3 groups")])
 def test_survivors_that_are_none_are_refused_and_change_nothing(second, words):
     trained = Trained("FeedForward", "momentum")
     old = copy.deepcopy(trained.model.state_dict())
-    keeps = [torch.arange(2), *([] if second is None else [torch.tensor(second, dtype=torch.int64)]), torch.arange(2)]
+    keeps = [torch.arange(2), *([] if second is None else [torch.tensor(second or [], dtype=None if second else torch.int64)]), torch.arange(2)]
     with pytest.raises(ValueError, match=words):
         remove(trained.groups, keeps, trained.optimizer)
     assert all(torch.equal(value, old[name]) for name, value in trained.model.state_dict().items())
@@ -261,10 +261,32 @@ def test_an_optimizer_with_one_state_of_all_weights_is_refused_and_without_an_op
     trained = Trained("CNN", "SGD")
     with pytest.raises(ValueError, match="LBFGS keeps one state"):
         remove(trained.groups, trained.keeps, torch.optim.LBFGS(trained.model.parameters()))
+    with pytest.raises(ValueError, match="list is no optimizer"):
+        remove(trained.groups, trained.keeps, [trained.optimizer])
+    trained.optimizer.state[trained.model.convolutions[0].weight] = {"flat": torch.ones(54)}
+    with pytest.raises(ValueError, match=r"a tensor of the shape \(54,\)"):
+        remove(trained.groups, trained.keeps, trained.optimizer)
     assert widths_of(trained.groups) == [3, 4, 8, 5]
     remove(trained.groups, trained.keeps)
     assert widths_of(trained.groups) == list(map(len, trained.keeps))
     assert trained.model(trained.inputs[0]).shape == (10, 3)
+
+
+def test_several_optimizers_all_follow():
+    trained = Trained("CNN", "SGD")
+    parameters = list(trained.model.parameters())
+    halves = [torch.optim.Adam(half, lr=0.01) for half in (parameters[::2], parameters[1::2])]
+    remove(trained.groups, trained.keeps, *halves)
+    held = [parameter for half in halves for settings in half.param_groups for parameter in settings["params"]]
+    assert set(map(id, held)) == set(map(id, trained.model.parameters()))
+
+
+@pytest.mark.parametrize("network, saved", [
+    (nn.Linear(8, 5), nn.Linear(8, 6)), (nn.Linear(8, 5), nn.Linear(9, 5)), (nn.Conv2d(5, 3, 1), nn.Linear(5, 3)),
+    (nn.Linear(8, 5), nn.Linear(8, 5, bias=False))])
+def test_weights_of_a_larger_or_another_network_do_not_load(network, saved):
+    with pytest.raises(RuntimeError):
+        load_weights(network, saved.state_dict())
 
 
 # ---- compensation ----

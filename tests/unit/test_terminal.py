@@ -80,7 +80,7 @@ def start(speaking, names=("none", "contribution"), filters=False):
     dataset = SimpleNamespace(train=range(60000), test=range(10000))
     provenance = {"machine": "a machine", "threads": 2}
     model = models.build((1, 4, 4), [4] if filters else [], [50, 30], 3)
-    state = SimpleNamespace(model=model, groups=groups_of(model, torch.rand(4, 1, 4, 4), filters))
+    state = SimpleNamespace(model=model, groups=groups_of(model, torch.rand(4, 1, 4, 4), filters)[0])
     speaking.start(SimpleNamespace(provenance=provenance), dataset, [ARMS[name] for name in names], state,
                    widths_of(state.groups))
 

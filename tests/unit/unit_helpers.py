@@ -79,7 +79,7 @@ def summed_loss(model, images, labels):
 
 def hidden(model, images):
     """The groups of hidden neurons of a model that takes these images."""
-    return groups_of(model, images, prune_filters=False)
+    return groups_of(model, images, prune_filters=False)[0]
 
 
 def passes_of(model, images, size=4, groups=None, **changes):
