@@ -72,7 +72,7 @@ def find_groups(model, example):
     name: reason}. Raises UserError if the model cannot process the example.
     """
     wiring = Wiring(model, example)
-    reasons = {layer: "it is not called in a forward pass" for layer in filter(kind_of, model.modules())}
+    reasons = dict.fromkeys(filter(kind_of, model.modules()), "it is not called in a forward pass")
     reasons.update((layer, wiring.obstacle(layer)) for layer in filter(kind_of, wiring.calls))
     groups = [NeuronGroup(layer, *(list(filter(which, wiring.readers[layer])) for which in (kind_of, follows)))
               for layer in wiring.calls if kind_of(layer) and not reasons[layer]]
@@ -193,7 +193,7 @@ def changed(output, dimension, neurons, chance):
     size = 10 ** (3 * torch.rand(output.shape, generator=chance) - 1)
     others = (size * torch.randn(output.shape, generator=chance)).to(output)
     mask = neurons.to(output.device).view([-1] + [1] * (output.dim() - 1 - dimension % output.dim()))
-    return torch.where(mask, others, output)
+    return output.clone().copy_(torch.where(mask, others, output))  # in its layout, for the same rounding on its way
 
 
 def stay_apart(change, module, neurons):

@@ -26,7 +26,7 @@ class Passes:
     @torch.no_grad()
     def inputs(self):
         """Yield what all consumers get in a batch: {consumer: (B, ...)}. A VAE decodes posterior means."""
-        moments, heard = Moments(self.groups) if self.with_moments else None, {}
+        moments = Moments(self.groups) if self.with_moments else None
         with self.listening(to_the_end=False) as heard:
             for images, _ in self.batches:
                 heard.clear()

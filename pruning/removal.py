@@ -31,8 +31,8 @@ def compensate(group, keep, moments):
 def remove(groups, survivors, *optimizers):
     """Remove all neurons of every group except its `survivors`, a 1-D int64 tensor of ascending indices.
 
-    Every surviving weight keeps its value bit for bit, and so do its gradient and its state in the optimizer (momentum,
-    moments); every optimizer's parameters stay the model's. Raises ValueError, and changes nothing, if the survivors are
+    Every surviving weight keeps its value bit for bit, and so do its gradient and its state in an optimizer (momentum,
+    moments); an optimizer's parameters stay the model's. Raises ValueError, and changes nothing, if the survivors are
     not indices of at least one neuron of every group, or for an optimizer whose state cannot be cut.
     """
     check(groups, survivors, optimizers)

@@ -87,10 +87,10 @@ class Masked:
     """A model whose consumers get zeros for all neurons that do not stay; it watches how they are called."""
 
     def __init__(self, model, groups, keeps):
-        self.model, self.calls, self.read, self.odd = model, Counter(), [], None
-        layers = [layer for group in groups for layer in (group.producer, *group.consumers)]
-        self.calls.update(dict.fromkeys(layers, 0))
-        self.hooks = [layer.register_forward_pre_hook(lambda layer, _: self.calls.update([layer])) for layer in layers]
+        self.model, self.read, self.odd = model, [], None
+        self.calls = Counter({layer: 0 for group in groups for layer in (group.producer, *group.consumers)})
+        self.hooks = [layer.register_forward_pre_hook(lambda layer, _: self.calls.update([layer]))
+                      for layer in self.calls]
         for group, keep in zip(groups, keeps):
             gone = torch.tensor(sorted({*range(group.width)} - {*keep.tolist()}), dtype=torch.int64)
             for consumer in group.consumers:

@@ -231,12 +231,13 @@ def test_training_goes_on_as_in_the_masked_network(network, optimizer):
 
 
 @pytest.mark.parametrize("second, words", [
-    ([0.5], "1-D int64 tensors, not torch.float32"), ([[1, 2]], "1-D int64"), ([], "at least one"), ([2, 2], "each once"), ([3, 1], "ascending"), ([-1, 2], "ascending"), ([0, 7], "below 7"),
-    (None, "2 lists of survivors for 3 groups")])
+    ([0.5], "1-D int64 tensors, not torch.float32"), ([[1, 2]], "1-D int64"), ([], "not torch.float32"),
+    ([2, 2], "each once"), ([3, 1], "ascending"), ([-1, 2], "ascending"), ([0, 7], "below 7"),
+    (torch.arange(0), "at least one"), (None, "2 lists of survivors for 3 groups")])
 def test_survivors_that_are_none_are_refused_and_change_nothing(second, words):
     trained = Trained("FeedForward", "momentum")
     old = copy.deepcopy(trained.model.state_dict())
-    keeps = [torch.arange(2), *([] if second is None else [torch.tensor(second or [], dtype=None if second else torch.int64)]), torch.arange(2)]
+    keeps = [torch.arange(2), *([] if second is None else [torch.as_tensor(second)]), torch.arange(2)]
     with pytest.raises(ValueError, match=words):
         remove(trained.groups, keeps, trained.optimizer)
     assert all(torch.equal(value, old[name]) for name, value in trained.model.state_dict().items())
