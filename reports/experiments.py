@@ -75,6 +75,8 @@ def experiments():
                          f"none --precision {precision}", seconds)
     yield classifier("float32/CIFAR10", f"--dataset CIFAR10 {at_42_percent} --precision float32 --compare "
                      f"{','.join(COMPARED)}", 4000)
+    yield classifier("filters/CIFAR10", f"--dataset CIFAR10 {at_42_percent} --precision bfloat16 --seed 130 "
+                     f"--prune-filters True --compare {','.join(COMPARED)}", 3600)
     yield classifier("compensated/CIFAR10", f"--dataset CIFAR10 {at_42_percent} --precision bfloat16 "
                      "--compare contribution,random --compensate True", 1800)
     for dataset in ("FashionMNIST", "CIFAR10"):
@@ -199,7 +201,8 @@ def is_finished(experiment):
 
 def log_names(experiment):
     """The names of the logs of every arm and seed."""
-    flags, first = flags_of(experiment), settings.read_constants(constants)["seed"]
+    flags = flags_of(experiment)
+    first = flags.get("seed", settings.read_constants(constants)["seed"])
     seeds = range(first, first + flags["seeds"]) if flags["seeds"] > 1 else [None]
     return [os.path.basename(files.log_path("", "", arm, PROGRAMS[experiment.program].log, seed))
             for arm in flags.get("compare", [flags.get("pruning")]) for seed in seeds]

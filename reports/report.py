@@ -231,7 +231,8 @@ def accuracy_page_table(kind):
     """Test accuracy at the end, and what a round loses of it, in Markdown."""
     listed = {dataset: rows_of(f"{kind}*/{dataset}") for dataset in CLASSIFIED if runs_of(f"{kind}/{dataset}")}
     lines = [[arm.words, *(table.cell_text(rows.get(arm.name, {}).get(column)) for rows in listed.values()
-                           for column in ("test accuracy", "lost in a round"))] for arm in ARMS.values()]
+                           for column in ("test accuracy", "lost in a round"))] for arm in ARMS.values()
+             if any(arm.name in rows for rows in listed.values())]
     heads = ["test accuracy (%)", *(text for dataset, rows in listed.items() for text in (
         f"{DATASETS[dataset]}, {rows['random']['neurons removed (%)']:.1f} % removed, "
         f"n = {rows['none']['n']}", "lost in a round"))]
