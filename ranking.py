@@ -42,7 +42,7 @@ def contribution(groups, passes, options):
                 counts[number] += outputs.numel()
                 if options.lambda_max > 0:
                     largest = largest_shares(consumer, a, w, inverse, group.width)
-                    maxima[number] = torch.maximum(maxima[number], largest)
+                    maxima[number] = torch.maximum(maxima[number], exact(largest))
     return [options.lambda_average * total / count + options.lambda_max * maximum
             for total, count, maximum in zip(sums, counts, maxima)]
 

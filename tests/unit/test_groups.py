@@ -8,10 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
+from torch.nn.utils import parametrizations
 from unit_helpers import refusal
 
 from pruning.groups import NeuronGroup, find_groups, groups_of, widths_of
 from pruning.removal import remove
+
+
+weight_norm = getattr(parametrizations, "weight_norm", nn.utils.weight_norm)  # of torch before 2.1
 
 
 class Net(nn.Module):
@@ -100,7 +104,7 @@ WIRINGS = {
         Net(lambda s, x: s.b(s.scale * s.a(x)), a=nn.Linear(6, 5), b=nn.Linear(5, 3),
             scale=nn.Parameter(torch.rand(5))), (6,), {},
         {"a": "without some of its neurons the network fails: ", "b": OUTPUTS}),
-    "weight_norm": (nn.Sequential(nn.utils.weight_norm(nn.Linear(6, 5)), nn.ReLU(), nn.Linear(5, 3)), (6,), {},
+    "weight_norm": (nn.Sequential(weight_norm(nn.Linear(6, 5)), nn.ReLU(), nn.Linear(5, 3)), (6,), {},
                     {"0": "0 computes its weight from others", "2": OUTPUTS}),
     "weights tied by their memory": (
         Net(lambda s, x: s.last(s.b(s.a(x).relu()).relu()), a=nn.Linear(8, 5), b=nn.Linear(5, 8), last=nn.Linear(8, 3)),
