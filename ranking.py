@@ -24,38 +24,40 @@ def contribution(groups, passes, options):
     float64, where products of float32 numbers cannot underflow, those with several in the network's precision, float32
     at least, and summed up in float64.
     """
-    sums, counts, maxima = [0] * len(groups), [0] * len(groups), [torch.zeros(())] * len(groups)
+    totals, maxima, counts = [0] * len(groups), [torch.zeros(())] * len(groups), [0] * len(groups)
     for heard in passes.inputs():
         for number, group in enumerate(groups):
             for consumer in group.consumers:
-                x, w = heard[consumer], consumer.weight.detach()
-                x, w = map(exact if x.shape[1:] == (group.width,) else single, (x, w))
-                a, w = x.abs().requires_grad_(), w.abs()
-                with torch.enable_grad():
-                    outputs = apply(consumer, a, w)                   # D
-                tiny = torch.finfo(w.dtype).tiny / torch.finfo(w.dtype).eps  # the inverse of smaller sums overflows
-                inverse = (outputs > tiny) / outputs.detach().clamp(min=tiny)
-                gradient, = torch.autograd.grad(outputs, a, inverse)  # d(sum of log D) / d|a|
-                a = a.detach()
-                shares = by_neuron(exact(a * gradient), consumer, group.width).transpose(0, 1)
-                sums[number] = sums[number] + shares.flatten(1).sum(1)
-                counts[number] += outputs.numel()
-                if options.lambda_max > 0:
-                    largest = largest_shares(consumer, a, w, inverse, group.width)
-                    maxima[number] = torch.maximum(maxima[number], exact(largest))
+                total, largest, count = shares(consumer, heard[consumer], group.width, options.lambda_max > 0)
+                totals[number] = totals[number] + total
+                maxima[number] = torch.maximum(maxima[number], largest)
+                counts[number] += count
     return [options.lambda_average * total / count + options.lambda_max * maximum
-            for total, count, maximum in zip(sums, counts, maxima)]
+            for total, maximum, count in zip(totals, maxima, counts)]
+
+
+def shares(consumer, x, width, with_largest):
+    """Of each neuron the sum of its shares in a consumer's outputs for a batch of inputs x, and the largest one if that
+    is asked for, else 0: float64 (width,) each; and how many outputs there are."""
+    number = exact if x.shape[1:] == (width,) else single
+    a, w = number(x).abs().requires_grad_(), number(consumer.weight.detach()).abs()
+    with torch.enable_grad():
+        outputs = apply(consumer, a, w)                                # D
+    tiny = torch.finfo(w.dtype).tiny / torch.finfo(w.dtype).eps        # the inverse of smaller sums overflows
+    inverse = (outputs > tiny) / outputs.detach().clamp(min=tiny)
+    gradient, = torch.autograd.grad(outputs, a, inverse)               # d(sum of log D) / d|a|
+    a = a.detach()
+    total = by_neuron(exact(a * gradient), consumer, width).transpose(0, 1).flatten(1).sum(1)
+    largest = torch.zeros_like(total)
+    if with_largest:  # neuron by neuron, so that the part of it in D fits in a processor's cache
+        each = zip(a.chunk(width, channel(consumer)), w.chunk(width, kind_of(consumer).inputs))
+        largest = exact(torch.stack([(apply(consumer, its_a, its_w) * inverse).max() for its_a, its_w in each]))
+    return total, largest, outputs.numel()
 
 
 def single(tensor):
     """The tensor in float32 if it has less precision."""
     return tensor if tensor.dtype == torch.float64 else tensor.float()
-
-
-def largest_shares(consumer, a, w, inverse, width):
-    """The largest share of each neuron in a batch. One neuron at a time, its part in D fits in a processor's cache."""
-    each = zip(a.chunk(width, channel(consumer)), w.chunk(width, kind_of(consumer).inputs))
-    return torch.stack([(apply(consumer, its_a, its_w) * inverse).max() for its_a, its_w in each])
 
 
 def randomised(groups, passes, options):
