@@ -1,5 +1,6 @@
 """The kinds of layers whose outputs can be pruned: where neurons stand in their weights and inputs."""
 import contextlib
+import functools
 from collections import namedtuple
 
 from torch import nn
@@ -16,14 +17,21 @@ FOLLOWERS = {nn.modules.batchnorm._NormBase: "num_features", nn.PReLU: "num_para
 
 def kind_of(layer):
     """The layer's Kind, None for other modules."""
-    return next((kind for of, kind in KINDS.items() if isinstance(layer, of)), None)
+    return of_class(type(layer))[0]
+
+
+@functools.lru_cache(maxsize=None)
+def of_class(wanted):
+    """What KINDS and FOLLOWERS say of a class or one that it derives from, None each if nothing."""
+    return [next((value for known, value in table.items() if issubclass(wanted, known)), None)
+            for table in (KINDS, FOLLOWERS)]
 
 
 def follows(module):
     """The name of a follower's size, None for other modules, and for a PReLU whose one slope is that of all neurons."""
     if getattr(module, "num_parameters", None) == 1:
         return None
-    return next((size for of, size in FOLLOWERS.items() if isinstance(module, of)), None)
+    return of_class(type(module))[1]
 
 
 @contextlib.contextmanager

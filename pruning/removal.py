@@ -36,12 +36,15 @@ def remove(groups, survivors, *optimizers):
     not indices of at least one neuron of every group, or for an optimizer whose state cannot be cut.
     """
     check(groups, survivors, optimizers)
+    cuts = {}  # of every tensor, {dimension: the indices that stay}
     for group, keep in zip(groups, survivors):
         width = group.width
-        if len(keep) < width:
-            for module, name, dimension in tensors_of(group):
-                index = places(keep, getattr(module, name).shape[dimension], width)
-                keep_slices(module, name, dimension, index.to(getattr(module, name).device), optimizers)
+        for module, name, dimension in tensors_of(group) if len(keep) < width else []:
+            tensor = getattr(module, name)
+            index = places(keep, tensor.shape[dimension], width).to(tensor.device)
+            cuts.setdefault((module, name), {})[dimension] = index
+    for (module, name), cut in cuts.items():
+        keep_slices(module, name, cut, optimizers)
 
 
 def check(groups, survivors, optimizers):
@@ -86,19 +89,20 @@ def places(keep, size, width):
     return keep if block == 1 else (block * keep[:, None] + torch.arange(block, device=keep.device)).flatten()
 
 
-def keep_slices(module, name, dimension, index, optimizers):
-    """Keep of a module's tensor what is at these indices of a dimension, and of its gradient and its state in the
+def keep_slices(module, name, cut, optimizers):
+    """Keep of a module's tensor what a cut leaves, {dimension: indices}, and so of its gradient and its state in the
     optimizers."""
     old = getattr(module, name)
-    new = replace(module, name, kept(old.detach(), dimension, index), optimizers)
+    new = replace(module, name, kept(old.detach(), cut), optimizers)
     if old.grad is not None:
-        new.grad = kept(old.grad, dimension, index)
+        new.grad = kept(old.grad, cut)
     for optimizer in (optimizer for optimizer in optimizers if old in optimizer.state):
-        # A tensor that has the weight's size in this dimension belongs to its entries. A step count belongs to the
-        # whole; each of Adafactor's moments has a dimension of size 1.
+        # A tensor belongs to the weight's entries in the dimensions in which it has the weight's size. A step count
+        # belongs to the whole; each of Adafactor's moments has a dimension of size 1.
         optimizer.state[new] = {
-            key: kept(value, dimension, index) if torch.is_tensor(value) and value.dim() == old.dim()
-            and value.shape[dimension] == old.shape[dimension] else value
+            key: kept(value, {dimension: index for dimension, index in cut.items()
+                              if value.shape[dimension] == old.shape[dimension]})
+            if torch.is_tensor(value) and value.dim() == old.dim() else value
             for key, value in optimizer.state.pop(old).items()}
 
 
@@ -112,8 +116,8 @@ def replace(module, name, tensor, optimizers=()):
         settings["params"] = [new if parameter is old else parameter for parameter in settings["params"]]
     kind = kind_of(module)
     if kind and name == "weight":
-        setattr(module, kind.output_size, len(tensor.transpose(0, kind.outputs)))
-        setattr(module, kind.input_size, len(tensor.transpose(0, kind.inputs)))
+        setattr(module, kind.output_size, tensor.shape[kind.outputs])
+        setattr(module, kind.input_size, tensor.shape[kind.inputs])
     if follows(module):
         setattr(module, follows(module), len(tensor))
     return new
@@ -131,9 +135,12 @@ def load_weights(model, weights):
     model.load_state_dict(weights)
 
 
-def kept(tensor, dimension, index):
-    """A copy of what a tensor has at these indices. For the columns of a matrix gather uses all threads and took two
-    thirds of index_select's time (2048 x 4096 on 2 cores)."""
-    if tensor.dim() == 2 and dimension == 1:
-        return tensor.gather(1, index.expand(len(tensor), -1))
-    return tensor.index_select(dimension, index)
+def kept(tensor, cut):
+    """A copy of what a tensor has at the indices of a cut, {dimension: indices}. For the columns of a matrix gather uses
+    all threads and took two thirds of index_select's time (2048 x 4096 on 2 cores)."""
+    for dimension, index in sorted(cut.items()):
+        if tensor.dim() == 2 and dimension == 1:
+            tensor = tensor.gather(1, index.expand(len(tensor), -1))
+        else:
+            tensor = tensor.index_select(dimension, index)
+    return tensor

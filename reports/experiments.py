@@ -196,7 +196,7 @@ def is_finished(experiment):
         return False
     logs, asked = map(runlog.parse_log, paths), flags_of(experiment)
     return all(log.summary and all(log.header.get(name) == value for name, value in asked.items() if name not in (
-        "jobs", "pruning")) for log in logs)
+        "jobs", "pruning", "seed")) for log in logs)
 
 
 def log_names(experiment):

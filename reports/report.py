@@ -255,7 +255,8 @@ def vae_page_table():
 # {page: {the marker of a table in it: what makes the table}}
 PAGES = {"README.md": {"results": lambda: accuracy_page_table("main")},
          "docs/results.md": {"main results": lambda: accuracy_page_table("main"),
-                             "published results": lambda: accuracy_page_table("published")},
+                             "published results": lambda: accuracy_page_table("published"),
+                             "filter results": lambda: accuracy_page_table("filters")},
          "docs/vae-and-celeba.md": {"vae results": vae_page_table}}
 
 
