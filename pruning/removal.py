@@ -136,8 +136,8 @@ def load_weights(model, weights):
 
 
 def kept(tensor, cut):
-    """A copy of what a tensor has at the indices of a cut, {dimension: indices}. For the columns of a matrix gather uses
-    all threads and took two thirds of index_select's time (2048 x 4096 on 2 cores)."""
+    """A copy of what a tensor has at the indices of a cut, {dimension: indices}. For the columns of a matrix gather
+    uses all threads and took two thirds of index_select's time (2048 x 4096 on 2 cores)."""
     for dimension, index in sorted(cut.items()):
         if tensor.dim() == 2 and dimension == 1:
             tensor = tensor.gather(1, index.expand(len(tensor), -1))

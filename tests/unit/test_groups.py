@@ -14,7 +14,6 @@ from unit_helpers import refusal
 from pruning.groups import NeuronGroup, find_groups, groups_of, widths_of
 from pruning.removal import remove
 
-
 weight_norm = getattr(parametrizations, "weight_norm", nn.utils.weight_norm)  # of torch before 2.1
 
 
