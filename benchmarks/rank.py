@@ -77,8 +77,8 @@ def rows():
         yield side_by_side.Row(f"{name} of them, and the naive loop, given its activations and scaled from {LOOPED}",
                                duration(took), duration(other * IMAGES / LOOPED), ratio * IMAGES / LOOPED, wanted)
     peak, added, size = measured_memory()
-    yield side_by_side.Row(f"C_max of them: most memory of the {side_by_side.HOLDER} but for the images; of it added "
-                           "by the ranking", f"{peak - size} MB; {added} MB", "", "", "< 1000 MB")
+    yield side_by_side.Row(f"C_max of them: peak memory of the {side_by_side.HOLDER} without the images; what the "
+                           "ranking adds", f"{peak - size} MB; {added} MB", "", "", "< 1000 MB")
     for neurons, consumers in ((2048, 4096), (4096, 2048)):
         yield side_by_side.compared(f"{neurons} neurons, {consumers} consumers, a batch of {EVALUATION_BATCH} "
                                     "images: C_avg, and its matrix products alone; ratio: their part",

@@ -61,7 +61,7 @@ def rows():
     took, = map(median, side_by_side.made_in_turn(fresh))
     yield side_by_side.Row(f"removal of {PERCENT} %, VAE of 85,183,619 parameters, Adam", took, "", "", "< 1 s")
     added, size = json.loads(subprocess.check_output([sys.executable, __file__, "memory"]))
-    yield side_by_side.Row("memory that it takes meanwhile, where none was freed before, and the model's",
+    yield side_by_side.Row("peak memory that this removal adds, and the memory of the weights",
                            f"{added} MB", f"{size} MB", size / added, "> 0.5")
     for network in NETWORKS:
         yield from against_torch_pruning(*network)

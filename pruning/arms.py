@@ -10,8 +10,8 @@ from pruning.errors import UserError
 Arm = namedtuple("Arm", "name words log_word colour marker dashes criterion", defaults=(None, None, (), None))
 
 # The log words of the first three are the published ones; "worst" is the historic name of the randomised arm. The
-# colours of Okabe and Ito can be told apart by the colour-blind. In grey, those of the first three still differ; the
-# others differ by their dashes, of which none are style.DASHED's.
+# colours of Okabe and Ito can be told apart by the colour-blind. In grey, those of the first three still differ, and
+# dashes tell the others apart. style.DASHED, which marks training measures, is not among these dashes.
 ARMS = {arm.name: arm for arm in [
     Arm("none", "without pruning", "withoutPruning", "#000000", "o"),
     Arm("contribution", "contribution-based pruning", "withPruning", "#0072B2", "s"),

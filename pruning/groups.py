@@ -1,4 +1,4 @@
-"""The neuron groups of a network: how they are found, and how they are checked."""
+"""The neuron groups of a network: those that are found in it, or that it names itself."""
 from collections import defaultdict, namedtuple
 
 import torch
@@ -44,9 +44,10 @@ def groups_of(model, example, prune_filters):
     They are those that the model's method groups() names, checked, or without one those that are found; without
     prune_filters only those of Linear layers. Raises UserError for wrong groups, and for none.
     """
-    groups, left = find_groups(model, example) if not callable(getattr(model, "groups", None)) else (named(model), {})
-    for number, mistake in ({} if left else mistakes_in(model, groups, example)).items():
-        raise UserError(f"{type(model).__name__}.groups(), {name_in(model, groups[number].producer)}: {mistake}")
+    if callable(getattr(model, "groups", None)):
+        groups, left = named(model, example), {}
+    else:
+        groups, left = find_groups(model, example)
     pruned = [group for group in groups if prune_filters or isinstance(group.producer, nn.Linear)]
     if not pruned:
         hint = "; prune_filters = True prunes its filters" * bool(groups)
@@ -55,14 +56,17 @@ def groups_of(model, example, prune_filters):
     return pruned, left
 
 
-def named(model):
-    """The groups that a model's method groups() names. Raises UserError."""
+def named(model, example):
+    """The groups that a model's method groups() names. Raises UserError for wrong ones."""
+    method = f"{type(model).__name__}.groups()"
     try:
-        return [NeuronGroup(producer, list(consumers), *map(list, followers))
-                for producer, consumers, *followers in model.groups()]
+        groups = [NeuronGroup(producer, list(consumers), *map(list, followers))
+                  for producer, consumers, *followers in model.groups()]
     except (TypeError, ValueError):
-        raise UserError(f"{type(model).__name__}.groups() must return a list of NeuronGroup(producer, consumers, "
-                        "followers)")
+        raise UserError(f"{method} must return a list of NeuronGroup(producer, consumers, followers)")
+    for number, mistake in mistakes_in(model, groups, example).items():
+        raise UserError(f"{method}, {name_in(model, groups[number].producer)}: {mistake}")
+    return groups
 
 
 def find_groups(model, example):

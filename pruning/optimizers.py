@@ -1,4 +1,4 @@
-"""The optimizer of a run, and its learning rate, which a CUDA graph must read from the GPU if a schedule moves it."""
+"""The optimizer of a run and its learning rate. If a schedule moves the rate, a CUDA graph reads it from the GPU."""
 import inspect
 
 import torch
