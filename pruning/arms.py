@@ -21,6 +21,8 @@ ARMS = {arm.name: arm for arm in [
     Arm("activation", "mean activation", "activationPruning", "#CC79A7", "P", (6, 1, 1, 1, 1, 1)),
     Arm("taylor", "Taylor", "taylorPruning", "#56B4E9", "X", (1, 3)),
     Arm("apoz", "APoZ", "apozPruning", "#8C6D1F", "p", (9, 3)),
+    Arm("obs", "optimal brain surgeon", "obsPruning", "#882255", "<", (2, 2, 6, 2)),
+    Arm("kfac", "K-FAC", "kfacPruning", "#332288", ">", (4, 1, 4, 3)),
     Arm("scratch", "small network from scratch", "fromScratch", "#7F7F7F", "*", (3, 1, 3, 1, 1, 1)),
 ]}
 COMPARED = ["none", "contribution", "random"]  # the arms of --compare, if it does not name others

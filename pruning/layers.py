@@ -3,6 +3,7 @@ import contextlib
 import functools
 from collections import namedtuple
 
+import torch
 from torch import nn
 from torch.nn import functional
 
@@ -76,9 +77,43 @@ def padded(convolution, x):
 
 
 def columns(layer, x):
-    """x as (rows, inputs), so that the layer's output is columns @ weight.flatten(1).T: one row per place that a
-    Conv2d reads, with a block of inputs per neuron."""
+    """x as (rows, inputs), so that the layer's output is columns @ matrix(layer).T: one row per place of its output,
+    with a block of inputs per neuron."""
     if isinstance(layer, nn.Linear):
         return x.flatten(0, -2)
-    patches = functional.unfold(padded(layer, x), layer.kernel_size, layer.dilation, 0, layer.stride)
+    if isinstance(layer, nn.ConvTranspose2d):  # it is a convolution of x with zeros between its places
+        patches = functional.unfold(stretched(layer, x), layer.kernel_size, layer.dilation)
+    else:
+        patches = functional.unfold(padded(layer, x), layer.kernel_size, layer.dilation, 0, layer.stride)
     return patches.transpose(1, 2).flatten(0, 1)
+
+
+def stretched(layer, x):
+    """x with the zeros between and around its places over which a ConvTranspose2d moves its kernel in steps of 1."""
+    between = x.new_zeros(*x.shape[:2], *((size - 1) * stride + 1 for size, stride in zip(x.shape[2:], layer.stride)))
+    between[:, :, ::layer.stride[0], ::layer.stride[1]] = x
+    margins = [dilation * (size - 1) - padding for size, dilation, padding in
+               zip(layer.kernel_size, layer.dilation, layer.padding)]
+    around = [margin + more for margin, extra in zip(margins, layer.output_padding) for more in (0, extra)]
+    return functional.pad(between, around[2:] + around[:2])
+
+
+def matrix(layer):
+    """The layer's weight as (outputs, inputs), see columns()."""
+    if isinstance(layer, nn.ConvTranspose2d):
+        return layer.weight.flip(2, 3).transpose(0, 1).flatten(1)
+    return layer.weight.flatten(1)
+
+
+@torch.no_grad()
+def set_matrix(layer, new):
+    """Give the layer the weight of which `new` is the matrix()."""
+    shape = layer.weight.shape
+    if isinstance(layer, nn.ConvTranspose2d):
+        new = new.view(shape[1], shape[0], *shape[2:]).transpose(0, 1).flip(2, 3)
+    layer.weight.copy_(new.reshape(shape))
+
+
+def rows_of(layer, output):
+    """A layer's output, or the gradient by it, as (rows, outputs): one row per place, as columns() has them."""
+    return output.movedim(channel(layer), -1).flatten(0, -2)

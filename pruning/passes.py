@@ -5,9 +5,10 @@ import torch
 from torch import nn
 
 from pruning.device import exact, fixed_noise
-from pruning.layers import by_neuron, columns, in_evaluation
+from pruning.layers import by_neuron, columns, in_evaluation, rows_of
 
 PATCHES = 64  # images at a time whose patches are laid out for `moments`
+RIDGE = 1e-6  # of the mean square of a column
 
 
 class Passes:
@@ -15,8 +16,8 @@ class Passes:
 
     groups: the NeuronGroups that are listened to. batches: an iterable of images and labels, such as a DataLoader,
     which is gone through anew for each pass. loss: (model, images, labels) -> the mean loss of a batch, for
-    `gradients`. with_moments: whether a pass without gradients also gathers what `moments` gives. Activations are
-    handed on batch by batch: all of CelebA's would take 8 GB.
+    `gradients` and `curvatures`. with_moments: whether a pass of `inputs` also gathers what `moments` gives.
+    Activations are handed on batch by batch: all of CelebA's would take 8 GB.
     """
 
     def __init__(self, model, groups, batches, loss=None, with_moments=False):
@@ -49,20 +50,51 @@ class Passes:
 
         As in training, a VAE samples one latent per image; the samples are the same at every round.
         """
-        if self.loss is None:
-            raise ValueError("this criterion needs a loss: Passes(model, groups, batches, loss)")
-        with self.listening(to_the_end=True) as heard, fixed_noise(next(self.model.parameters()).device):
+        with self.listening(to_the_end=True) as heard:
             for images, labels in self.batches:
                 heard.clear()
-                yield self.pairs(heard, images, labels)
+                loss = self.summed_loss(images, labels)
+                consumers = [consumer for group in self.groups for consumer in distinct(group, heard)]
+                gradients = torch.autograd.grad(loss, [heard[consumer] for consumer in consumers])
+                activations = {consumer: heard[consumer].detach() for consumer in consumers}
+                yield list(zip(self.by_group(activations), self.by_group(dict(zip(consumers, gradients)))))
 
-    def pairs(self, heard, images, labels):
-        with torch.enable_grad():
-            loss = len(labels) * self.loss(self.model, images, labels)
-            consumers = [consumer for group in self.groups for consumer in distinct(group, heard)]
-            gradients = torch.autograd.grad(loss, [heard[consumer] for consumer in consumers])
-        activations = {consumer: heard[consumer].detach() for consumer in consumers}
-        return list(zip(self.by_group(activations), self.by_group(dict(zip(consumers, gradients)))))
+    @torch.enable_grad()
+    def summed_loss(self, images, labels):
+        """The sum of the losses of a batch's images."""
+        if self.loss is None:
+            raise ValueError("this criterion needs a loss: Passes(model, groups, batches, loss)")
+        return len(labels) * self.loss(self.model, images, labels)
+
+    def moments(self):
+        """{consumers: H} for each tuple of consumers that read the same inputs, a group's neurons or a part of them.
+
+        H = A^T A / images + ridge of their inputs A (rows, columns): a row per place of the consumers' outputs, columns
+        as layers.columns has them; float64. The ridge, RIDGE of the mean of H's diagonal, makes it invertible. From the
+        criterion's own pass if that gathered it.
+        """
+        if self.gathered is None:
+            self.with_moments = True
+            for _ in self.inputs():
+                pass
+        return self.gathered.of_inputs()
+
+    def curvatures(self):
+        """{consumers: G^T G / rows} of the gradients G (rows, outputs) of the images' losses by the outputs of these
+        consumers, one beside the other; float64. The same pass gathers the `moments`."""
+        def keep(consumer, inputs, output):
+            outputs[consumer] = output
+            return output.clone()  # a ReLU may work in place
+
+        outputs, gathered = {}, Moments(self.groups)
+        with self.listening(to_the_end=True, at_output=keep) as heard:
+            for images, labels in self.batches:
+                heard.clear()
+                loss = self.summed_loss(images, labels)
+                gradients = dict(zip(heard, torch.autograd.grad(loss, [outputs[consumer] for consumer in heard])))
+                gathered.add(heard, gradients)
+        self.gathered = gathered
+        return gathered.of_gradients()
 
     def by_group(self, given):
         """{consumer: what it gets of every neuron} as one tensor per group; consumers with the same input count once,
@@ -73,33 +105,28 @@ class Passes:
                 for some in blocks]
 
     @contextlib.contextmanager
-    def listening(self, to_the_end):
-        """Give a dict in which a forward pass in evaluation mode puts the input of every consumer."""
+    def listening(self, to_the_end, at_output=None):
+        """Give a dict in which a forward pass in evaluation mode puts the input of every consumer; at_output: a forward
+        hook of the consumers. A pass to the end has the same random numbers each time."""
         def hear(consumer, inputs):
             heard[consumer] = inputs[0]
             if to_the_end and not inputs[0].requires_grad:  # all layers before it are frozen
                 heard[consumer] = inputs[0].detach().requires_grad_()
-            if len(heard) == len(hooks) and not to_the_end:
+            if len(heard) == len(consumers) and not to_the_end:
                 raise Reached
             return (heard[consumer], *inputs[1:])
 
         heard = {}
-        hooks = [consumer.register_forward_pre_hook(hear) for group in self.groups for consumer in group.consumers]
+        consumers = [consumer for group in self.groups for consumer in group.consumers]
+        hooks = [consumer.register_forward_pre_hook(hear) for consumer in consumers]
+        hooks += [consumer.register_forward_hook(at_output) for consumer in consumers if at_output]
+        noise = fixed_noise(next(self.model.parameters()).device) if to_the_end else contextlib.nullcontext()
         try:
-            with in_evaluation(self.model):
+            with in_evaluation(self.model), noise:
                 yield heard
         finally:
             for hook in hooks:
                 hook.remove()
-
-    def moments(self):
-        """{consumer: A^T A / F of the F rows of its inputs A (F, columns), float64}, without transposed convolutions;
-        from the criterion's own pass if it made one without gradients."""
-        if self.gathered is None:
-            self.with_moments = True
-            for _ in self.inputs():
-                pass
-        return self.gathered.means()
 
 
 class Reached(Exception):
@@ -107,26 +134,49 @@ class Reached(Exception):
 
 
 class Moments:
-    """Sums of A^T A over batches of the inputs A of consumers."""
+    """Sums over batches for `moments` and `curvatures`, each by the consumers that it is of."""
 
     def __init__(self, groups):
-        self.groups, self.totals, self.rows = groups, {}, {}
+        self.groups, self.images, self.rows = groups, 0, {}
+        self.inputs, self.gradients = {}, {}
 
-    def add(self, heard):
-        for group in self.groups:
-            for consumer in group.consumers:
-                x, linear = heard[consumer], isinstance(consumer, nn.Linear)
-                first = next(other for other in group.consumers if heard[other] is x)
-                if first is not consumer and linear and isinstance(first, nn.Linear):
-                    self.totals[consumer], self.rows[consumer] = self.totals[first], self.rows[first]
-                elif not isinstance(consumer, nn.ConvTranspose2d):
-                    for part in [x] if linear else x.split(PATCHES):
-                        a = exact(columns(consumer, part))
-                        self.totals[consumer] = self.totals.get(consumer, 0) + a.T @ a
-                        self.rows[consumer] = self.rows.get(consumer, 0) + len(a)
+    def add(self, heard, gradients=None):
+        """Add a batch: {consumer: its input} and, if it is known, {consumer: the gradient by its output}."""
+        self.images += len(next(iter(heard.values())))
+        for consumers in (some for group in self.groups for some in together(group, heard)):
+            x = heard[consumers[0]].detach()
+            for part in [x] if isinstance(consumers[0], nn.Linear) else x.split(PATCHES):
+                a = exact(columns(consumers[0], part))
+                self.inputs[consumers] = self.inputs.get(consumers, 0) + a.T @ a
+            if gradients:
+                g = exact(torch.cat([rows_of(consumer, gradients[consumer]) for consumer in consumers], 1))
+                self.gradients[consumers] = self.gradients.get(consumers, 0) + g.T @ g
+                self.rows[consumers] = self.rows.get(consumers, 0) + len(g)
 
-    def means(self):
-        return {consumer: total / self.rows[consumer] for consumer, total in self.totals.items()}
+    def of_inputs(self):
+        return {consumers: with_ridge(total / self.images) for consumers, total in self.inputs.items()}
+
+    def of_gradients(self):
+        return {consumers: total / self.rows[consumers] for consumers, total in self.gradients.items()}
+
+
+def with_ridge(moment):
+    """The moment with RIDGE of the mean of its diagonal added to the diagonal; above 0 even if no neuron is active."""
+    ridge = RIDGE * moment.diagonal().mean().clamp(min=1e-30)
+    return moment + ridge * torch.eye(len(moment)).to(moment)
+
+
+def together(group, heard):
+    """The group's consumers as tuples, Linear ones together if they read the same tensor."""
+    found = []
+    for consumer in group.consumers:
+        same = [other for other in found if isinstance(consumer, nn.Linear) and isinstance(other[0], nn.Linear)
+                and heard[consumer] is heard[other[0]]]
+        if same:
+            found[found.index(same[0])] += (consumer,)
+        else:
+            found.append((consumer,))
+    return found
 
 
 def distinct(group, given):

@@ -2,30 +2,27 @@
 import torch
 from torch import nn
 
-from pruning.layers import follows, kind_of
-
-RIDGE = 1e-6  # of the mean square of the survivors' activations, see compensate()
+from pruning.layers import follows, kind_of, matrix, set_matrix
 
 
 @torch.no_grad()
 def compensate(group, keep, moments):
     """Before remove(): refit every consumer's columns `keep`, by least squares, to its output with all neurons.
 
-    moments: {consumer: H = A^T A / F of its inputs A (F, columns), float64}, as Passes.moments() gives them; a consumer
-    without one stays as it is. A neuron owns a block of columns if it has several places. To minimise
-    |A W^T - A[:, keep] W'^T|^2 the new columns are W' = W H[:, keep] H[keep, keep]^-1 = W[:, keep] + W[:, gone]
-    H[gone, keep] H[keep, keep]^-1. The second form is solved, with a ridge, so that dead neurons keep their weights.
+    moments: {consumers: H}, as Passes.moments() gives them; a neuron owns a block of columns if it has several places.
+    To minimise |A W^T - A[:, keep] W'^T|^2 the new columns are W' = W H[:, keep] H[keep, keep]^-1 = W[:, keep] +
+    W[:, gone] H[gone, keep] H[keep, keep]^-1. The second form is solved, so that dead neurons keep their weights.
     """
-    for consumer in filter(moments.__contains__, group.consumers):
-        moment = moments[consumer]
+    for consumers, moment in moments.items():
+        if consumers[0] not in group.consumers:
+            continue
         keep_here = places(keep, len(moment), group.width).to(moment.device)
         gone = torch.ones(len(moment), dtype=torch.bool, device=moment.device).index_fill(0, keep_here, False)
-        among, across = moment[keep_here][:, keep_here], moment[gone][:, keep_here]
-        ridge = RIDGE * among.diagonal().mean().clamp(min=1e-30)  # above 0 even if no survivor is ever active
-        shares = torch.linalg.solve(among + ridge * torch.eye(len(among)).to(among), across.T)  # (kept, gone)
-        new = consumer.weight.flatten(1).to(moment.device).to(moment.dtype)  # mps has no float64
-        new[:, keep_here] = new[:, keep_here] + new[:, gone] @ shares.T
-        consumer.weight.copy_(new.view(consumer.weight.shape))
+        shares = torch.linalg.solve(moment[keep_here][:, keep_here], moment[keep_here][:, gone])  # (kept, gone)
+        for consumer in consumers:
+            new = matrix(consumer).to(moment.device).to(moment.dtype)  # mps has no float64
+            new[:, keep_here] = new[:, keep_here] + new[:, gone] @ shares.T
+            set_matrix(consumer, new)
 
 
 def remove(groups, survivors, *optimizers):

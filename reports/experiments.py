@@ -75,8 +75,9 @@ def experiments():
                          f"none --precision {precision}", seconds)
     yield classifier("float32/CIFAR10", f"--dataset CIFAR10 {at_42_percent} --precision float32 --compare "
                      f"{','.join(COMPARED)}", 4000)
-    yield classifier("filters/CIFAR10", f"--dataset CIFAR10 {at_42_percent} --precision bfloat16 --seed 130 "
-                     f"--prune-filters True --compare {','.join(COMPARED)}", 3600)
+    for name, prune_filters in (("filters", True), ("hidden", False)):
+        yield classifier(f"{name}/CIFAR10", f"--dataset CIFAR10 {at_42_percent} --precision bfloat16 --seed 130 "
+                         f"--prune-filters {prune_filters} --compare {','.join(COMPARED)}", 3600)
     yield classifier("compensated/CIFAR10", f"--dataset CIFAR10 {at_42_percent} --precision bfloat16 "
                      "--compare contribution,random --compensate True", 1800)
     for dataset in ("FashionMNIST", "CIFAR10"):
