@@ -4,14 +4,12 @@ A criterion is one function (groups, passes, options) -> scores, one tensor of s
 highest score. `passes` runs the training set through the network if the criterion asks for it. To add a criterion,
 write one more such function and name it in CRITERIA.
 """
-import math
-
 import torch
 
 from pruning.device import exact
-from pruning.layers import apply, by_neuron, channel, kind_of, matrix
+from pruning.elimination import steps_of_removal
+from pruning.layers import apply, by_neuron, channel, kind_of
 from pruning.passes import mean_over_passes
-from pruning.removal import places
 
 contribBasedPruning = True  # True: the neurons of least contribution go; False: random ones (the control)
 
@@ -110,51 +108,6 @@ def kfac(groups, passes, options):
     curvatures = passes.curvatures()
     moments = passes.moments()
     return [steps_of_removal(group, moments, curvatures) for group in groups]
-
-
-def steps_of_removal(group, moments, curvatures):
-    """The step at which each neuron of a group goes, least cost first, with a refit after each (equations 3 and 4 of
-    the report): float64 (width,). Takes width * inputs^2 operations.
-
-    With the moment H of the consumers' inputs, their weights W and their curvature C, the identity if there is none, let
-    G = W^T C W. The removal of a neuron, which owns a block B of inputs, costs trace(G_BB ([H^-1]_BB)^-1). Then, with
-    Y = ([H^-1]_BB)^-1 [H^-1]_B and T the identity without Y in the rows B, H^-1 becomes H^-1 - [H^-1]_B^T Y, and G
-    becomes T^T G T. Costs of several consumers add up. Of equal ones the higher index goes first.
-    """
-    parts = []
-    for consumers, moment in moments.items():
-        if consumers[0] in group.consumers:
-            weight = exact(torch.cat([matrix(consumer).detach() for consumer in consumers]))
-            curvature = curvatures.get(consumers)
-            curved = weight if curvature is None else curvature @ weight
-            parts.append((torch.linalg.inv(moment), weight.T @ curved))
-    width, steps = group.width, torch.full((group.width,), math.inf, dtype=torch.float64)
-    for step in range(width):
-        costs = sum((blocks(g, width) * torch.linalg.inv(blocks(inverse, width))).sum((1, 2)) for inverse, g in parts)
-        costs = costs.cpu().where(steps.isinf(), steps.new_tensor(math.inf))
-        neuron = int((costs == costs.min()).nonzero()[-1])
-        steps[neuron] = step
-        for inverse, g in parts:
-            eliminate(inverse, g, places(torch.tensor([neuron]), len(g), width))
-    return steps
-
-
-def blocks(square, width):
-    """The blocks on the diagonal of a matrix, one per neuron: (width, inputs, inputs)."""
-    return square.view(width, len(square) // width, width, -1).diagonal(dim1=0, dim2=2).permute(2, 0, 1)
-
-
-def eliminate(inverse, g, block):
-    """Take a block of inputs out of H^-1 and G in place: afterwards its rows and columns are those of the identity and
-    0."""
-    rows = inverse[block]
-    y = torch.linalg.solve(rows[:, block], rows)
-    inverse.addmm_(rows.T, y, alpha=-1)
-    half = g[block] - g[block][:, block] @ y / 2
-    g.addmm_(torch.cat([y, half]).T, torch.cat([half, y]), alpha=-1)
-    for square in (inverse, g):
-        square[block] = square[:, block] = 0
-    inverse[block, block] = 1
 
 
 CRITERIA = {"contribution": contribution, "random": randomised, "reversed": reversed_contribution,

@@ -35,19 +35,40 @@ PROGRAMS = {driver: settings.CLASSIFIER, vae: settings.VAE}
 Experiment = namedtuple("Experiment", "name program flags seconds")
 
 SCHEDULE = "--total-epochs 100 --initial-iterations 30"
-ARMS = with_criteria(ranking.CRITERIA)
+ARMS = list(with_criteria(ranking.CRITERIA))
+SECOND_ORDER = ["obs", "kfac"]
+FIRST_ARMS = [arm for arm in ARMS if arm not in SECOND_ORDER]  # those of the first volume
 CONTROLS = ["magnitude", "scratch"]
-OTHERS = [arm for arm in ARMS if arm not in COMPARED + CONTROLS]
+OTHERS = [arm for arm in FIRST_ARMS if arm not in COMPARED + CONTROLS]
 SMALL = ["MNIST", "FashionMNIST"]
 PUBLISHED = {"MNIST": "--batch-size 5000 --learning-rate 0.1 --momentum 0", "CIFAR10": "--learning-rate 0.1"}
+RESTARTED_RATE = {"MNIST": 0.05, "FashionMNIST": 0.05}  # chosen on held-out images, see expectations.md
 INCREMENTS = [24, 18, 12, 10, 6, 4]  # remove 29, 38, 51, 58, 79 and 94 % of 784-50-30-10's neurons; `main` has 8: 68 %
 
 
 def experiments():
-    """All experiments, the small networks' first."""
+    """All experiments: those of the second volume, then those of the first."""
+    yield from second_volume()
+    yield from first_volume()
+
+
+def second_volume():
+    """Seeds from 130 on, which no result had seen when expectations.md was written. Ten seeds are two experiments, so
+    that the first five are kept early."""
+    restarts = "--learning-rate-schedule cosine_restarts --learning-rate"
+    for first in (130, 135):
+        for dataset in SMALL:
+            for kind, more, seconds in (("restarts", f"{restarts} {RESTARTED_RATE[dataset]}", 1200),
+                                        ("constant", "", 1200), ("published", PUBLISHED["MNIST"], 500)):
+                yield classifier(f"second/{kind}/{first}/{dataset}", f"--dataset {dataset} {SCHEDULE} --increment 8 "
+                                 f"--seed {first} --seeds 5 --compare {','.join(ARMS)} {more}", seconds)
+
+
+def first_volume():
+    """The small networks' first."""
     for dataset in SMALL:
         at_68_percent = f"--dataset {dataset} {SCHEDULE} --increment 8 --seeds 10"
-        every_arm = f"{at_68_percent} --compare {','.join(ARMS)}"
+        every_arm = f"{at_68_percent} --compare {','.join(FIRST_ARMS)}"
         yield classifier(f"main/{dataset}", every_arm, 970)
         yield classifier(f"published/{dataset}", f"{every_arm} {PUBLISHED['MNIST']}", 400)
         yield classifier(f"compensated/{dataset}",
@@ -61,7 +82,7 @@ def experiments():
     for increment in INCREMENTS:
         for dataset in SMALL:
             yield classifier(f"sweep/{increment}/{dataset}", f"--dataset {dataset} {SCHEDULE} --increment {increment} "
-                             f"--seeds 5 --compare {','.join(ranking.CRITERIA)}", 370)
+                             f"--seeds 5 --compare {','.join(FIRST_ARMS[1:-1])}", 370)
 
     # These take hours. The arms that a reader asks for come first.
     at_42_percent = f"{SCHEDULE} --increment 15 --seeds 3"

@@ -8,6 +8,7 @@ from torch import nn
 from unit_helpers import options
 
 import ranking
+from pruning.elimination import LAG, steps_of_removal
 from pruning.groups import NeuronGroup
 from pruning.layers import apply, columns, matrix, rows_of, set_matrix
 from pruning.passes import RIDGE, Passes, with_ridge
@@ -116,25 +117,26 @@ def scores_of(a, w, curvature=None):
     group, curvatures = NeuronGroup(nn.Linear(2, w.shape[1]), [consumer]), {}
     if curvature is not None:
         curvatures[(consumer,)] = curvature
-    return ranking.steps_of_removal(group, {(consumer,): with_ridge(a.T @ a / len(a))}, curvatures).tolist()
+    return steps_of_removal(group, {(consumer,): with_ridge(a.T @ a / len(a))}, curvatures).tolist()
 
 
-def test_kfac_of_activations_is_the_gradients_by_the_activations():
-    # With g = W^T s of the gradients s by the outputs, G = E[g g^T], as METHOD-like texts write it, equals W^T C W.
+@pytest.mark.parametrize("width", [7, LAG + LAG // 2])
+def test_the_curvature_is_that_of_the_gradients_by_the_activations(width):
+    # G = E[g g^T] of the gradients g by the activations; with s by the outputs, g = W^T s and G = W^T C W.
     chance = torch.Generator().manual_seed(3)
-    a, w, s = (torch.randn(*shape, generator=chance).double() for shape in ((60, 7), (4, 7), (60, 4)))
-    g = s @ w
-    inverse, curvature, left, steps = torch.linalg.inv(a.T @ a / 60), g.T @ g / 60, list(range(7)), [0] * 7
-    for step in range(7):
+    a, w, s = (torch.randn(*shape, generator=chance).double() for shape in ((400, width), (4, width), (400, 4)))
+    g, left, steps = s @ w, list(range(width)), [0] * width
+    inverse, curvature = torch.linalg.inv(with_ridge(a.T @ a / 400)), g.T @ g / 400
+    for step in range(width):
         costs = {k: (curvature[k, k] / inverse[k, k]).item() for k in left}
         k = min(left, key=costs.get)
         left.remove(k)
         steps[k] = step
         row = inverse[k] / inverse[k, k]
-        t = torch.eye(7).double()
+        t = torch.eye(width).double()
         t[k] -= row
         curvature, inverse = t.T @ curvature @ t, inverse - torch.outer(inverse[:, k], row)
-    assert scores_of(a, w, s.T @ s / 60) == steps
+    assert scores_of(a, w, s.T @ s / 400) == steps
 
 
 def test_dead_and_duplicate_neurons_go_first_and_one_of_each_pair_stays():
@@ -168,7 +170,8 @@ def test_compensation_is_the_criterions_own_refit(name):
         gone = int(order.argmin())
         keep = torch.tensor([k for k in range(group.width) if k != gone])
         for consumers in (some for some in moments if some[0] in group.consumers):
-            inverse, before = torch.linalg.inv(moments[consumers]), [matrix(layer).detach().clone() for layer in consumers]
+            inverse = torch.linalg.inv(moments[consumers])
+            before = [matrix(layer).detach().clone() for layer in consumers]
             columns_of = torch.arange(len(inverse)).view(group.width, -1)
             block, kept = columns_of[gone], columns_of[keep].flatten()
             y = torch.linalg.solve(inverse[block][:, block], inverse[block])
