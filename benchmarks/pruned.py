@@ -39,7 +39,7 @@ CASES = [Case("MNIST", driver, "MNIST", (28, 28, 1), 60000, 60000),
          Case("VAE of MNIST", vae, "MNIST", (28, 28, 1), 60000, 2560 * MORE),
          Case("VAE of CIFAR-10", vae, "CIFAR10", (32, 32, 3), 50000, 2560 * MORE)]
 
-# What a program trains: its settings, a TrainingState, its Workload and the Arm of contribution-based pruning.
+# What a program trains: its settings, a TrainingState, its Workload and its Arm.
 Prepared = namedtuple("Prepared", "settings state workload arm")
 
 
@@ -56,7 +56,7 @@ def prepare(program, shape, count, *flags):
             mock.patch.object(comparison, "compare") as compare:
         program.main()
     command, workload = compare.call_args[0]
-    arm = command.arms["contribution"]
+    arm = command.arms[command.settings.pruning]
     state = comparison.Comparison(command.settings.seed, command, workload, None, None).fresh(arm)
     return Prepared(command.settings, state, workload, arm)
 

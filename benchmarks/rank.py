@@ -20,9 +20,11 @@ import pruned
 
 import driver
 import ranking
+from pruning import training
 from pruning.datasets import EVALUATION_BATCH
+from pruning.elimination import steps_of_removal
 from pruning.groups import NeuronGroup
-from pruning.passes import Passes
+from pruning.passes import Passes, with_ridge
 from pruning.selection import Options, survivors
 
 IMAGES = 60000
@@ -70,7 +72,17 @@ def rows():
                                 *side_by_side.in_turn(ranked(AVERAGE), pruned.epoch(prepared)), "> 1")
     for precision in side_by_side.PRECISIONS:
         yield side_by_side.compared(f"CIFAR-10's network with its filters, {FILTERED} images: C_avg with its forward "
-                                    f"passes, and a training epoch in {precision}", *time_filters(precision), "> 1")
+                                    f"passes, and a training epoch in {precision}",
+                                    *time_criterion("contribution", "CIFAR10", (32, 32, 3), FILTERED, "--prune-filters",
+                                                    "True", "--precision", precision), "> 1")
+    for criterion in ("obs", "kfac"):
+        for dataset, shape, images in (("MNIST", (28, 28, 1), IMAGES), ("CIFAR10", (32, 32, 3), FILTERED)):
+            yield side_by_side.compared(f"{dataset}'s network, {images} images: {criterion} with its passes, and a "
+                                        "training epoch", *time_criterion(criterion, dataset, shape, images), "> 1")
+    for neurons in (2048, 4096):
+        took = side_by_side.seconds(elimination(neurons))
+        yield side_by_side.Row(f"{neurons} neurons: the order of their removal from their moments, run once",
+                               duration(took), "", "", "")
     for name, options, wanted in (("C_avg", AVERAGE, ">= 300"), ("C_max", MAXIMUM, ">= 100")):
         loop = checked_loop(state, split, options)
         took, other, ratio = side_by_side.medians(*side_by_side.in_turn(ranked(options), loop))
@@ -85,12 +97,21 @@ def rows():
                                     *time_products(neurons, consumers), "")
 
 
-def time_filters(precision):
-    """The seconds of C_avg of all neurons and filters, and of a training epoch, timed in turn."""
-    _, state, workload, arm = prepared = pruned.prepare(
-        driver, (32, 32, 3), FILTERED, "--dataset", "CIFAR10", "--prune-filters", "True", "--precision", precision)
-    passes = Passes(state.model, state.groups, workload.dataset.train)
-    return side_by_side.in_turn(lambda: survivors(passes, arm, AVERAGE, 10), pruned.epoch(prepared))
+def time_criterion(criterion, dataset, shape, images, *flags):
+    """The seconds of a criterion's ranking of a data set's network, and of a training epoch, timed in turn."""
+    prepared = pruned.prepare(driver, shape, images, "--dataset", dataset, "--pruning", criterion, *flags)
+    settings, state, workload, arm = prepared
+    return side_by_side.in_turn(lambda: training.ranked(state, workload, settings, arm, workload.dataset.train),
+                                pruned.epoch(prepared))
+
+
+def elimination(neurons):
+    """A function that finds the order in which neurons go that are read by half as many others."""
+    consumer = nn.Linear(neurons, neurons // 2, bias=False).to(side_by_side.DEVICE)
+    group, activations = NeuronGroup(nn.Linear(1, neurons), [consumer]), torch.randn(2 * neurons, neurons).relu()
+    moment = with_ridge(activations.double().T @ activations.double() / len(activations))
+    moments = {(consumer,): moment.to(side_by_side.DEVICE)}
+    return lambda: steps_of_removal(group, moments, {})
 
 
 def checked_loop(state, split, options):
