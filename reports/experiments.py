@@ -62,6 +62,26 @@ def second_volume():
                                         ("constant", "", 1200), ("published", PUBLISHED["MNIST"], 500)):
                 yield classifier(f"second/{kind}/{first}/{dataset}", f"--dataset {dataset} {SCHEDULE} --increment 8 "
                                  f"--seed {first} --seeds 5 --compare {','.join(ARMS)} {more}", seconds)
+    arms = ",".join(["contribution", "random", "magnitude", *SECOND_ORDER, "scratch"])
+    for kind, more in (("restarts", restarts), ("constant", "")):
+        for recovery in (1, 2, 4, 8, 16):  # epochs after each of nine rounds, of 160 epochs
+            yield classifier(f"second/recovery/{kind}/{recovery}/MNIST", f"--dataset MNIST --total-epochs 160 "
+                             f"--initial-iterations {160 - 9 * recovery} --increment {recovery} --seed 130 --seeds 5 "
+                             f"--compare {arms} {more}", 1200)
+    for increment in INCREMENTS:
+        for dataset in SMALL:
+            yield classifier(f"second/sweep/{increment}/{dataset}", f"--dataset {dataset} {SCHEDULE} --increment "
+                             f"{increment} --seed 130 --seeds 5 --compare {arms} {restarts}", 700)
+    at_42_percent = f"{SCHEDULE} --increment 15 --precision bfloat16 --seed 130"
+    for dataset in ("CIFAR100", "CIFAR10"):
+        yield classifier(f"second/constant/130/{dataset}", f"--dataset {dataset} {at_42_percent} --seeds 5 "
+                         f"--compare none,{arms}", 15000)
+    yield classifier("second/published/130/CIFAR100", f"--dataset CIFAR100 {at_42_percent} --seeds 3 --pruning "
+                     f"contribution {PUBLISHED['CIFAR10']}", 1500)
+    for dataset in ("FashionMNIST", "CIFAR10"):
+        yield Experiment(f"second/vae/{dataset}", vae, f"--dataset {dataset} --total-epochs 60 --initial-iterations 12 "
+                         "--increment 12 --seed 130 --seeds 5 --precision bfloat16 --compare "
+                         "none,contribution,random,magnitude,obs,scratch", 9000)
 
 
 def first_volume():
@@ -182,7 +202,7 @@ def keep(experiment):
     os.makedirs(os.path.join(RESULTS, experiment.name), exist_ok=True)
     for name in log_names(experiment):
         with open(os.path.join(WORK, experiment.name, name), encoding="utf-8") as log:
-            lines = list(compact(log, experiment.name.startswith("sweep")))
+            lines = list(compact(log, "sweep" in experiment.name))
         with files.whole_file(os.path.join(RESULTS, experiment.name, name)) as file:
             file.write("".join(lines).encode())
 
