@@ -26,7 +26,8 @@ RESULTS = os.path.join(ROOT, experiments.RESULTS)
 CLASSIFIED = ["MNIST", "FashionMNIST", "CIFAR10", "CIFAR100"]
 SMALL = experiments.SMALL
 RECONSTRUCTED = ["FashionMNIST", "CIFAR10"]
-
+SECOND = ["restarts", "constant", "published"]  # the regimes of the second volume
+AGAINST_CONTRIBUTION = table.minus("contribution")
 
 
 @functools.lru_cache(maxsize=None)  # every table reads them
@@ -55,6 +56,13 @@ def rows_of(*names):
     return dict(zip(variants, table.rows(variants)))
 
 
+@functools.lru_cache(maxsize=None)
+def rows_against_contribution(*names):
+    """Like rows_of, with the differences to contribution alone."""
+    variants = variants_of(*names)
+    return dict(zip(variants, table.rows(variants, AGAINST_CONTRIBUTION)))
+
+
 def parts_removed(dataset):
     """The sweep with main's part in it, from the fewest neurons removed: {variant: {seed: Run}} of each part."""
     runs = [run for run in runs_of(f"main/{dataset}", f"sweep/*/{dataset}") if run.arm.name in ranking.CRITERIA]
@@ -72,6 +80,7 @@ def percent_removed(variants):
 EXPERIMENTS = {
     **{f"main/{name}": [f"main*/{name}", f"compensated/{name}"] for name in CLASSIFIED},
     **{f"published/{name}": [f"published*/{name}"] for name in CLASSIFIED},
+    **{f"second/{kind}/{name}": [f"second/{kind}/*/{name}"] for kind in SECOND for name in CLASSIFIED},
     **{f"ways/{name}": [f"main*/{name}", f"lambdas/*/{name}", f"images/*/{name}"] for name in SMALL},
     **{f"vae/{name}": [f"vae/{name}", f"vae-compensated/{name}"] for name in RECONSTRUCTED},
     **{f"sweep/{increment}/{name}": [f"sweep/{increment}/{name}"] for increment in experiments.INCREMENTS

@@ -44,7 +44,7 @@ def arms_table(kind, columns=tuple(ARMS_COLUMNS)):
     listed = {dataset: rows_of(f"{kind}*/{dataset}") for dataset in CLASSIFIED if runs_of(f"{kind}/{dataset}")}
     stars = {dataset: significant(rows) for dataset, rows in listed.items()}
     lines = []
-    for arm in ARMS:
+    for arm in (arm for arm in ARMS if any(arm in rows for rows in listed.values())):
         cells = [SHORT_WORDS[arm]]
         for dataset, rows in listed.items():
             row = {short(column): value for column, value in rows.get(arm, {}).items()}
@@ -59,9 +59,9 @@ def removed(rows):
     return f"{rows['random']['neurons removed (%)']:.1f}\\,\\%"
 
 
-def significant(rows):
-    """The arms whose difference to random has p < 0.05 after Holm's correction for all of them."""
-    differences = {arm: row[table.CONTROLS["random"]] for arm, row in rows.items()}
+def significant(rows, column=table.CONTROLS["random"]):
+    """The arms whose difference in a column has p < 0.05 after Holm's correction for all of them."""
+    differences = {arm: row[column] for arm, row in rows.items()}
     tests = {arm: versus.p for arm, versus in differences.items() if versus and versus.p is not None}
     return {arm for arm, p in findings.holm(tests).items() if p < 0.05}
 
@@ -239,6 +239,28 @@ def accuracy_page_table(kind):
     return table.as_markdown(heads, lines)
 
 
+def second_page_table(kind):
+    """Test accuracy at the end of a regime of the second volume, the difference to contribution with a star where it is
+    significant after Holm's correction, and what a round loses, in Markdown."""
+    (column,) = findings.AGAINST_CONTRIBUTION.values()
+    listed = {dataset: findings.rows_against_contribution(f"second/{kind}/*/{dataset}") for dataset in CLASSIFIED
+              if runs_of(f"second/{kind}/*/{dataset}")}
+    stars = {dataset: significant(rows, column) for dataset, rows in listed.items()}
+    lines = []
+    for arm in (arm for arm in ARMS if any(arm in rows for rows in listed.values())):
+        cells = [ARMS[arm].words]
+        for dataset, rows in listed.items():
+            row = rows.get(arm, {})
+            texts = [table.cell_text(row.get(name)) for name in ("test accuracy", column, "lost in a round")]
+            texts[1] += " *" * (arm in stars[dataset])
+            cells += texts
+        lines.append(cells)
+    heads = [text for dataset, rows in listed.items() for text in (
+        f"{DATASETS[dataset]}, {rows['random']['neurons removed (%)']:.1f} % removed, n = {rows['random']['n']}",
+        "minus contribution", "lost in a round")]
+    return table.as_markdown(["test accuracy (%)", *heads], lines)
+
+
 def vae_page_table():
     """The loss of the VAEs at the end, what a round adds to it, and the differences to the controls, in Markdown."""
     columns = ["n", "neurons removed", "test loss", "added in a round", "minus none", "minus random"]
@@ -256,7 +278,9 @@ def vae_page_table():
 PAGES = {"README.md": {"results": lambda: accuracy_page_table("main")},
          "docs/results.md": {"main results": lambda: accuracy_page_table("main"),
                              "published results": lambda: accuracy_page_table("published"),
-                             "filter results": lambda: accuracy_page_table("filters")},
+                             "filter results": lambda: accuracy_page_table("filters"),
+                             **{f"second {kind} results": (lambda kind=kind: second_page_table(kind))
+                                for kind in findings.SECOND if runs_of(f"second/{kind}")}},
          "docs/vae-and-celeba.md": {"vae results": vae_page_table}}
 
 
