@@ -17,6 +17,7 @@ from tiny import StopAt, bits, contents, log_of, one_line, without_times
 import driver
 import models
 from pruning import datasets, device, digits, runlog, signals
+from pruning.errors import UserError
 from pruning.measures import evaluate
 
 NET = """from torch import nn
@@ -102,6 +103,8 @@ def test_a_run_is_tried_goes_its_way_and_its_networks_load(kind, beside, drive):
         found = evaluate(network, data.test, driver.classify, "test ")
         assert found["test accuracy"] == pytest.approx(log.summary["test accuracy"], rel=1e-5)
         assert found["test loss"] == pytest.approx(log.summary["test loss"], rel=1e-4)
+    with pytest.raises(UserError, match="give its class: models.load"):
+        models.load(path)
     assert drive(os.path.join("logs", dataset), program="plot.py")[::2] == (0, "")
     assert os.path.getsize(str(beside / "logs" / dataset / "comparison.png")) > 10000
 
