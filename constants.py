@@ -29,7 +29,9 @@ compensate = False         # a round refits the next layer's weights to that lay
 # ---- the run ----
 seed = 30                  # fixes first weights, batches, sampled latents and random ranking; 0 to 4294967295
 seeds = 1                  # runs of every arm, with seed, seed + 1, ...; 1 to 10000
-jobs = 1                   # runs side by side, sharing the processor's threads; 1 to 1000
+jobs = 1                   # processes of this machine that share the work and its processor's threads; 1 to 1000
+timeout = 600              # seconds after which processes give up one of which nothing is heard; 1 to 1000000
+spread = ""                # batch: all processes train one run, each a share of every batch; empty or batch
 checkpoint_every = 10      # epochs between two checkpoints; there is one after every round too; 1 to 999999999
 device = "auto"            # where to train; auto, cpu, cuda or mps
 precision = "auto"         # of the products in a training step, auto for bfloat16 if it pays; auto, float32 or bfloat16

@@ -2,7 +2,7 @@
 
     python driver.py                          asks for the data set; values from constants.py
     python driver.py --dataset 1 --compare    MNIST: no pruning, contribution and random from one shared start
-    ... --compare contribution,random,taylor --seeds 5 --jobs 2    these arms, five times, two at a time
+    ... --compare contribution,random,taylor --seeds 5 --jobs 2    these arms, five times, by two processes
 
 `python plot.py` draws the logs afterwards; `python driver.py -h` lists the flags.
 """
@@ -25,10 +25,10 @@ def main():
         import models
         import ranking
 
-    command = comparison.prepare(CLASSIFIER, __doc__, constants, ranking)
+    command = comparison.prepare(CLASSIFIER, __doc__, constants, ranking, main)
     settings = command.settings
     scale = {"mean": settings.mean, "std": settings.std}
-    dataset = datasets.load(settings, command.device, **scale)
+    dataset = command.team.in_turn("data set", lambda: datasets.load(settings, command.device, **scale))
     network, build = {"image_shape": dataset.train.image_shape, "classes": dataset.classes}, models.build
     if settings.network:
         build = own.find_network(settings.network, **network)

@@ -109,7 +109,7 @@ def halved(image_shape, times, evenly):
 def load(path, network=None):
     """The network that a run has saved, in evaluation mode, and what it was trained on: {"dataset": ..., "seed": ...,
     "mean": ..., "std": ..., "widths": ...}; pixels in [0, 1] become (pixel - mean) / std. A network of an earlier
-    version gives {}. network: the class that constants.py named, if it was one of your own; raises UserError without it.
+    version gives {}. network: the class that constants.py named, if it was one of your own; without it UserError.
     """
     saved = torch.load(path, map_location="cpu", weights_only=True)
     if network is None and "hidden_widths" not in saved["network"]:

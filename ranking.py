@@ -33,8 +33,8 @@ def contribution(groups, passes, options):
                 totals[number] = totals[number] + total
                 maxima[number] = torch.maximum(maxima[number], largest)
                 counts[number] += count
-    return [options.lambda_average * total / count + options.lambda_max * maximum
-            for total, maximum, count in zip(totals, maxima, counts)]
+    return [options.lambda_average * passes.total(total) / passes.total(torch.tensor(count))
+            + options.lambda_max * passes.largest(maximum) for total, maximum, count in zip(totals, maxima, counts)]
 
 
 def shares(consumer, x, width, with_largest):

@@ -14,7 +14,7 @@ if __name__ == "__main__":
 import torch
 from torch.nn import functional
 
-from pruning import comparison, datasets
+from pruning import comparison, datasets, spread
 from pruning.device import exact
 from pruning.optimizers import make_optimizer
 from pruning.plots.vae_pictures import COUNT, VaePictures
@@ -30,10 +30,10 @@ def main():
         import models
         import ranking
 
-    command = comparison.prepare(VAE, __doc__, constants, ranking)
+    command = comparison.prepare(VAE, __doc__, constants, ranking, main)
     settings, device = command.settings, command.device
     scale = {"mean": 0, "std": 1}
-    dataset = datasets.load(settings, device, **scale)
+    dataset = command.team.in_turn("data set", lambda: datasets.load(settings, device, **scale))
     if dataset.train.image_shape[0] not in (1, 3):
         raise errors.UserError(f"own_data: images with {dataset.train.image_shape[0]} channels; the pictures of vae.py "
                                "need 1 or 3")
@@ -46,7 +46,7 @@ def main():
 
     comparison.compare(command, Workload(
         dataset, scale, network, models.VAE, lambda model: make_optimizer(model, settings), objective,
-        lambda model: quality(model, dataset.test), show=pictures.show, conclude=pictures.draw_strip))
+        lambda model: quality(model, dataset.test), show=pictures.show, conclude=pictures.draw_strip, summed=True))
 
 
 def negative_elbo(model, images, kld_weight):
@@ -56,7 +56,7 @@ def negative_elbo(model, images, kld_weight):
     the posterior N(mean, exp(logvar)) to N(0, 1), -sum (1 + logvar - mean^2 - exp(logvar)) / 2. One latent is sampled
     per image. All in nats. Kingma and Welling, Auto-Encoding Variational Bayes, 2014, equation 10 and appendix B.
     """
-    noise = torch.randn(len(images), model.latent, device=images.device)
+    noise = spread.noise(images, model.latent)
     logits, mean, logvar = (output.float() for output in model(images, noise))
     bce = functional.binary_cross_entropy_with_logits(logits, images, reduction="sum")
     kld = -0.5 * (1 + logvar - mean ** 2 - logvar.exp()).sum()
@@ -77,9 +77,11 @@ def quality(model, split):
         logits, mean, _ = model(images)
         squares = squares + exact((logits.sigmoid() - images).pow(2).mean((1, 2, 3)).sum())
         means.append(mean)
-    mse = squares / len(split)
+    mse, means = spread.total(squares) / len(split), exact(torch.cat(means))
+    centred = means - spread.total(means.sum(0)) / len(split)
+    variances = spread.total(centred.square().sum(0)) / len(split)
     return {"test MSE": mse.item(), "test PSNR": -10 * mse.log10().item(),
-            "active units": int((torch.cat(means).var(0, unbiased=False) > ACTIVE).sum())}
+            "active units": int((variances > ACTIVE).sum())}
 
 
 if __name__ == "__main__":

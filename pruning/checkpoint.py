@@ -10,7 +10,7 @@ from pickle import UnpicklingError
 import torch
 from torch import nn
 
-from pruning import files
+from pruning import files, spread
 from pruning.errors import UserError
 from pruning.groups import widths_of
 from pruning.removal import remove
@@ -29,11 +29,14 @@ Outputs = namedtuple("Outputs", "logs checkpoint about terminal")
 
 
 def write(state, outputs):
-    """Write a checkpoint; the one before stays until the new one is whole. Raises UserError.
+    """Write a checkpoint; the one before stays until the new one is whole. In a run over several processes the first
+    one writes, here and below. Raises UserError.
 
     It also holds how far each log is, so that what a killed run writes afterwards can be cut off. Random states are
     needed within an epoch only (TrainingState.random), since every epoch and round seeds its own streams.
     """
+    if not spread.is_first():
+        return
     for log in outputs.logs:
         os.fsync(log.fileno())
     text = {"format": FORMAT, **outputs.about,  # extent() raises if a log is no longer ours
@@ -50,6 +53,8 @@ def save_network(path, network, state, about):
     saved as they are now. about: what else a file says, literals; as text, since torch 1.13 reads no float with
     weights_only=True.
     """
+    if not spread.is_first():
+        return
     weights = {name: weight.cpu() for name, weight in state.model.state_dict().items()}  # to load without a GPU
     if "hidden_widths" in network:
         hidden = [group for group in state.groups if isinstance(group.producer, nn.Linear)]

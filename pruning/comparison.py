@@ -7,54 +7,86 @@ from collections import namedtuple
 
 import torch
 
-from pruning import checkpoint, datasets, dry_run, files, processes, resume, runlog, signals, training
+from pruning import checkpoint, datasets, dry_run, files, pieces, resume, runlog, signals, spread, training
 from pruning.arms import with_criteria
-from pruning.command_line import read_command
-from pruning.device import keep_freed_memory, pick_device, pick_precision, repeat_exactly
+from pruning.command_line import Request, read_command
+from pruning.device import keep_freed_memory, pick_device, pick_precision, repeat_exactly, share_threads
 from pruning.errors import UserError, ended_well, mistakes_in_one_line
 from pruning.groups import groups_of, widths_of
+from pruning.launch import launch, told
 from pruning.provenance import read_provenance
 from pruning.removal import remove
 from pruning.schedule import final_widths
-from pruning.settings import check_unchanged, frozen
+from pruning.settings import SETTINGS, check_unchanged, frozen
+from pruning.team import Team
 from pruning.tensorboard import Boards, summary_writer
 from pruning.terminal import Terminal
 
 EXAMPLE = 8  # images by which groups are found and criteria are tried
 
 # What one command asks for, checked and complete. program: settings.CLASSIFIER or VAE; settings: its frozen values;
-# request: a command_line.Request; arms: {name: Arm} of all that can be trained; provenance: of the logs.
-Command = namedtuple("Command", "program settings request arms device provenance")
+# request: a command_line.Request; arms: {name: Arm} of all that can be trained; provenance: of the logs; team: a Team;
+# is_restart: whether torchrun has started all its processes anew.
+Command = namedtuple("Command", "program settings request arms device provenance team is_restart")
 
 
-def prepare(program, description, constants, ranking):
-    """The Command of this process's command line. Raises UserError.
+def prepare(program, description, constants, ranking, main):
+    """The Command of this command line, the same in all processes of a team. Raises UserError.
 
-    description: of the program, for -h. constants, ranking: the modules that people edit.
+    With several jobs, start processes that call the program's `main`, and end as they do. description: of the program,
+    for -h. constants, ranking: the modules that people edit.
     """
+    timeout, legal = getattr(constants, "timeout", None), SETTINGS["timeout"].is_legal
+    team = Team(timeout if type(timeout) is int and legal(timeout) else 600)  # it is checked below, by the first
+    team.join()
     by_contribution = getattr(ranking, "contribBasedPruning", None)
     if by_contribution not in (True, False):
         found = "missing" if by_contribution is None else repr(by_contribution)
         raise UserError(f"ranking.py: contribBasedPruning is {found}; legal: True or False")
     arms, default = with_criteria(ranking.CRITERIA), "contribution" if by_contribution else "random"
-    values, request = read_command(sys.argv[1:], description, program, constants, default, arms, resume.recall)
+    def read():
+        values, request = read_command(sys.argv[1:], description, program, constants, default, arms, resume.recall)
+        return values, tuple(request)
+
+    values, request = team.broadcast(lambda: told() or read())
+    request, team.timeout = Request(*request), values["timeout"]
+    at_once = team.local_size if team.is_started else min(values["jobs"], runs_of(values))
+    path = files.team_path(values["log_folder"], values["dataset"], program.log)
+    if at_once > 1 and not team.is_started and not request.dry_run:
+        sys.exit(launch(main, at_once, (values, tuple(request)), values["device"], path))
     keep_freed_memory()
     repeat_exactly(values["deterministic"])
-    device = pick_device(values["device"])
-    has_convolutions = bool(values["conv_widths"] or values.get("network"))  # a network of one's own counts as one
-    values.update(device=device.type, precision=pick_precision(values["precision"], device, has_convolutions))
+    values.update(team.broadcast(lambda: picked(values, team)))
+    device = pick_device(values["device"], team.local_rank)
     named = {name: arms[name].criterion for name in values["compare"] or [values["pruning"]]}
     given = {name: repr(criterion.keywords) for name, criterion in named.items()
              if isinstance(criterion, functools.partial)}
     if given:
         values["criterion_options"] = given
-    provenance = read_provenance(device, processes.divide_threads(values["jobs"], device))
+    provenance, is_restart = read_provenance(device, share_threads(team, at_once)), False
     if request.resume:
         check_unchanged(values, request.earlier["settings"], request.resume)
         provenance["started"] = request.earlier["provenance"]["started"]
-    return Command(program, frozen(values), request, arms, device, provenance)
+    if team.is_started and not request.dry_run:
+        provenance["started"], is_restart = team.begin(path, provenance["started"], not values["spread"])
+    if values["spread"] and team.size > 1:
+        provenance["processes"] = team.size
+    return Command(program, frozen(values), request, arms, device, provenance, team, is_restart)
 
 
+def runs_of(values):
+    """How many runs a command has that need not wait for each other; with `spread` they are made of any number."""
+    return values["jobs"] if values["spread"] else values["seeds"] * max(1, len(values["compare"]))
+
+
+def picked(values, team):
+    """The device and the precision of all processes, as the first one finds them."""
+    device = pick_device(values["device"], team.local_rank)
+    has_convolutions = bool(values["conv_widths"] or values.get("network"))  # a network of one's own counts as one
+    return {"device": device.type, "precision": pick_precision(values["precision"], device, has_convolutions)}
+
+
+@spread.clear_faults()
 def compare(command, workload):
     """Train the arms that a command asks for, of every seed; with its dry_run only try. Raises UserError, and
     Interrupted for a run that was asked to stop."""
@@ -67,9 +99,15 @@ def compare(command, workload):
                         "images")
     if request.tensorboard:
         summary_writer()  # or a run would begin that has to end at once
-    stop = signals.Stop()
-    terminal = Terminal(settings, request)
-    comparisons = [Comparison(seed, command, workload, stop, terminal)
+    team = command.team
+    if request.dry_run and not team.is_first:
+        return
+    if settings.spread and team.size > 1 and not request.dry_run:
+        train, test = (len(split) for split in workload.dataset[:2])
+        spread.start(team, command.device, min(train, test, settings.ranking_images or train), data["data"])
+    stop = team.stop = signals.Stop(team)
+    terminal = Terminal(settings, request, team)
+    comparisons = [Comparison(seed, command, workload, spread.agreed(stop), terminal)
                    for seed in range(settings.seed, settings.seed + settings.seeds)]
     first = comparisons[0]
     state = first.fresh()
@@ -77,28 +115,36 @@ def compare(command, workload):
         comparison.widths = widths_of(state.groups)
     if [arm.name for arm in first.arms] == ["scratch"]:
         state = first.fresh(first.arms[0])
-    terminal.start(command, workload.dataset, first.arms, state, first.widths)
-    for name, reason in first.left.items() if request.verbose else []:
-        terminal.say(f"{name} stays whole: {reason}")
-    try_criteria(state, workload, settings, first.arms)
-    try_last_batch(state, workload, settings)
+    if command.is_restart and team.is_first:
+        terminal.say("a process was killed; all were started anew and go on from their checkpoints")
+    if team.is_first or spread.is_on():
+        terminal.start(command, workload.dataset, first.arms, state, first.widths)
+        for name, reason in first.left.items() if request.verbose else []:
+            terminal.say(f"{name} stays whole: {reason}")
+        for line in spread.differences(state.model):
+            terminal.say(line)
+        try_criteria(state, workload, settings, first.arms)
+        try_last_batch(state, workload, settings)
     if request.dry_run:
         return dry_run.rehearse(command, comparisons, workload)
     with stop:
-        if request.resume:
+        if team.is_first and (request.resume or command.is_restart):
             resume.reopen(comparisons, command)
-        if settings.jobs > 1:
-            well = processes.side_by_side(comparisons, settings.jobs, command.provenance["threads"], stop, terminal)
+        if team.size > 1 and not spread.is_on():
+            well = pieces.side_by_side(comparisons, team, stop, terminal)
         else:
             well = [comparison.train() for comparison in comparisons]
-    terminal.end({arm: [comparison.paths[arm] for comparison in comparisons] for arm in first.arms})
+    spread.end()
+    if team.is_first:
+        terminal.end({arm: [comparison.paths[arm] for comparison in comparisons] for arm in first.arms})
+        team.remember(0 if all(well) else 2)
     if not all(well):
         sys.exit(2)
 
 
 def try_criteria(state, workload, settings, arms):
     """Rank a few images by every criterion. Raises UserError for a mistake in one, before hours of training."""
-    images = workload.dataset.train.part(torch.arange(min(EXAMPLE, len(workload.dataset.train))))
+    images = [next(workload.dataset.train.batches(EXAMPLE))]
     for arm in arms:
         if arm.criterion:
             training.ranked(state, workload, settings, arm, images)
@@ -106,15 +152,16 @@ def try_criteria(state, workload, settings, arms):
 
 @torch.no_grad()
 def try_last_batch(state, workload, settings):
-    """The loss of one image if the last batch of an epoch is one. Raises UserError for a network that a BatchNorm keeps
-    from training on it."""
+    """The loss of one image if that is all that a process gets of the last batch of an epoch. Raises UserError for a
+    network that a BatchNorm keeps from training on it."""
     train = workload.dataset.train
-    if (len(train) - 1) % settings.batch_size == 0:
+    if ((len(train) - 1) % settings.batch_size + 1) // spread.here.size <= 1:
         try:
             workload.objective(state.model.train(), *train.batch(torch.zeros_like(train.labels[:1])))
         except ValueError as error:
-            raise UserError(f"batch_size = {settings.batch_size}: the last batch of an epoch has one image, on which "
-                            f"{type(state.model).__name__} cannot be trained ({error}); take another batch_size")
+            whose = " for a process" * spread.is_on()
+            raise UserError(f"batch_size = {settings.batch_size}: the last batch of an epoch has one image{whose}, on "
+                            f"which {type(state.model).__name__} cannot be trained ({error}); take another batch_size")
 
 
 class Comparison:
@@ -137,13 +184,14 @@ class Comparison:
         self.sharing = warm if len(warm) > 1 else []
         self.start = files.start_path(self.paths[warm[0]]) if self.sharing else None
         self.logs, self.finished = {}, []  # resume.reopen() opens earlier logs and finds the finished ones
+        self.has_logs = False  # whether a process of the team has made them
         self.widths, self.left = None, {}  # of the unpruned network, once the first one is made
 
     def train(self):
         """Train the start and the arms, as far as they are not finished; returns whether no run has diverged. One that
         does is named, and the others go on."""
         with self.open():
-            started = not self.unbranched() or ended_well(self.name(processes.START), self.train_start)
+            started = not self.unbranched() or ended_well(self.name(pieces.START), self.train_start)
             well = started
             for arm in self.to_do():
                 if started or arm not in self.sharing:
@@ -167,7 +215,7 @@ class Comparison:
         training.train(state, self.workload, self.settings, arm, self.settings.total_epochs, outputs, self.stop)
         about = {"dataset": self.settings.dataset, "seed": self.seed, **self.workload.scale}
         checkpoint.save_network(files.network_path(log.name), self.workload.network, state, about)
-        picture = self.workload.show(state, arm, "end", log.name)
+        picture = training.show(self.workload, state, arm, "end", log.name)
         if picture:
             with Boards(self.terminal.tensorboard, [log], state.epoch) as boards:
                 boards.add_picture(state.epoch, picture)
@@ -175,13 +223,19 @@ class Comparison:
 
     def conclude(self):
         """Show all finished arms together. They no longer need their start."""
-        self.workload.conclude(((arm, self.state(arm)) for arm in self.arms), self.paths[self.arms[0]])
+        if not spread.is_first():
+            return
+        states = ((arm, checkpoint.restore(self.fresh(arm), self.saved(arm))) for arm in self.arms)
+        picture = self.workload.conclude(states, self.paths[self.arms[0]])
+        if picture:
+            self.terminal.write(f"wrote {picture}")
         if self.start:
             with contextlib.suppress(FileNotFoundError):
                 os.remove(self.start)
 
     def to_do(self):
-        return [arm for arm in self.arms if arm not in self.finished]
+        finished = spread.first_says(lambda: [arm.name for arm in self.finished])
+        return [arm for arm in self.arms if arm.name not in finished]
 
     def name(self, part):
         """What messages call a part of the work: the start, or an arm."""
@@ -196,15 +250,20 @@ class Comparison:
 
     def unbranched(self):
         """The arms that share the start and have not gone on from it yet."""
-        return [arm for arm in self.sharing if self.source(arm) in (None, self.start)]
+        names = spread.first_says(lambda: [arm.name for arm in self.sharing if self.source(arm) in (None, self.start)])
+        return [arm for arm in self.sharing if arm.name in names]
 
     def state(self, arm, outputs=None):
         """The state that an arm goes on from. A fresh one is written at once, so that a run killed now can go on."""
-        state, source = self.fresh(arm), self.source(arm)
-        if source:
-            return checkpoint.restore(state, checkpoint.read(source))
+        state, saved = self.fresh(arm), spread.first_says(lambda: self.saved(arm))
+        if saved:
+            return checkpoint.restore(state, saved)
         checkpoint.write(state, outputs)
         return state
+
+    def saved(self, arm):
+        source = self.source(arm)
+        return checkpoint.read(source) if source else None
 
     def initial_widths(self, arm):
         return final_widths(self.widths, self.settings) if arm.name == "scratch" else self.widths
@@ -228,9 +287,40 @@ class Comparison:
     def open(self):
         """Open new logs, unless those of an earlier run are open; to be closed after use."""
         if not self.logs:
-            self.logs = dict(zip(self.arms, files.create(list(self.paths.values()))))
-            for arm in self.arms:
-                self.write_header(arm)
+            self.create()
+        return self.closing()
+
+    def open_in(self, team, arms):
+        """Open the logs of some arms, to be closed after use. The process of a team that is the first one to need logs
+        of this seed makes them all."""
+        if not arms:
+            return contextlib.nullcontext()
+        made = f"logs of seed {self.seed}"
+        if not self.has_logs and team.claim(made):
+            self.create()
+            self.closing().close()
+            team.put(made, True)
+        elif not self.has_logs:
+            team.get(made)
+        self.has_logs = True
+        self.logs = dict(zip(arms, files.reopen([self.paths[arm] for arm in arms])))
+        for path in (log.name for log in self.logs.values()):
+            if runlog.read_header(path).get("started") != self.about["provenance"]["started"]:
+                raise UserError(f"{path}: another run has begun this log anew; start this one anew, in another log "
+                                "folder")
+        for log in self.logs.values():
+            log.seek(0, os.SEEK_END)
+        return self.closing()
+
+    def create(self):
+        if not spread.is_first():
+            self.logs = {arm: open(os.devnull, "w", encoding="utf-8") for arm in self.arms}
+            return
+        self.logs = dict(zip(self.arms, files.create(list(self.paths.values()), self.terminal.write)))
+        for arm in self.arms:
+            self.write_header(arm)
+
+    def closing(self):
         logs = contextlib.ExitStack()
         for log in self.logs.values():
             logs.enter_context(log)

@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional
 from tqdm import tqdm
 
-from pruning import digits, files, own
+from pruning import digits, files, own, spread
 from pruning.errors import UserError
 
 EVALUATION_BATCH = 1000  # images per forward pass that needs no gradient
@@ -48,8 +48,11 @@ class Split:
         return self.normalised(viewed(images, *view) if view else images), self.labels.index_select(0, index)
 
     def __iter__(self):
-        """Yield batches for evaluation."""
-        return self.batches(EVALUATION_BATCH)
+        """Yield batches for evaluation; in a run over several processes this one's share of each, if it has one."""
+        for images, labels in zip(self.images.split(EVALUATION_BATCH), self.labels.split(EVALUATION_BATCH)):
+            share = spread.share(len(labels))
+            if share.weight:
+                yield self.normalised(images[share.rows]), labels[share.rows]
 
     def batches(self, size):
         """Yield batches of `size` images, the last one of what is left."""

@@ -8,13 +8,30 @@ import torch
 from pruning.errors import UserError
 from pruning.provenance import processor_line
 
+THREADS = torch.get_num_threads()  # of this process, before any are given to others
 
-def pick_device(name):
+
+def share_threads(team, at_once):
+    """Take this process's part of its machine's threads and return how many they are.
+
+    team: a team.Team. at_once: the processes of this machine that share them. torchrun leaves each process one thread,
+    whatever the processor has.
+    """
+    count = THREADS
+    if team.is_started and not team.is_launched:
+        count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    torch.set_num_threads(max(1, count // at_once))
+    return torch.get_num_threads()
+
+
+def pick_device(name, number=0):
     """The torch device of this name; "auto" takes a GPU if there is one. On a GPU this thread then works in a stream of
-    its own. Raises UserError for a device that is not there."""
+    its own. Raises UserError for a device that is not there.
+
+    number: of this process on its machine; several GPUs are dealt out to the processes.
+    """
     if name == "cpu":
-        # A process with CUDA initialised cannot fork, as --jobs does, and Adam would initialise it.
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Adam would initialise CUDA, which takes memory of the GPU
         return torch.device(name)
     recent = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 5)  # before, mps restored no random state
     mps = recent and torch.backends.mps.is_available()
@@ -26,6 +43,8 @@ def pick_device(name):
         raise UserError(f"device {name}: this machine or this torch has none; available: {there}")
     if name == "cuda":
         try:
+            if torch.cuda.device_count() > 1:
+                torch.cuda.set_device(number % torch.cuda.device_count())
             torch.ones(1, device=name).add(1).item()
         except RuntimeError as error:  # such as a GPU for which this torch has no kernels
             raise UserError(f"device cuda: {str(error).splitlines()[0]}; take --device cpu")

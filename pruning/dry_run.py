@@ -6,9 +6,8 @@ import statistics
 import tempfile
 import time
 
-import torch
-
-from pruning import checkpoint, files, processes, runlog, training
+from pruning import checkpoint, files, runlog, training
+from pruning.device import THREADS
 from pruning.errors import UserError
 from pruning.measures import evaluate
 from pruning.schedule import rounds
@@ -35,7 +34,6 @@ def rehearse(command, comparisons, workload):
     while not os.path.exists(folder):
         folder = os.path.dirname(folder)
     with tempfile.TemporaryDirectory(dir=folder) as temporary, open(os.path.join(temporary, "log.txt"), "w") as log:
-        torch.set_num_threads(command.provenance["threads"])  # of each run; nothing is forked from here on
         measures, batch_time = training.try_batches(state, workload, settings)
         test_time, _ = timed(evaluate, state.model, dataset.test, workload.objective, "test ")
         outputs = checkpoint.Outputs([log], files.checkpoint_path(log.name), first.about, first.terminal)
@@ -54,7 +52,7 @@ def rehearse(command, comparisons, workload):
     if needed + size > free:  # a checkpoint is written beside the one that it replaces, and the start beside the arms'
         raise UserError(f"{settings.log_folder}: the run needs about {megabytes(needed)}, the disk has "
                         f"{megabytes(free)}; free some or give another log_folder")
-    at_once = min(settings.jobs, processes.THREADS, len(paths))
+    at_once = min(settings.jobs, THREADS, len(paths))
     together = settings.initial_iterations * epoch_time * bool(first.sharing)  # of a seed
     alone = (seconds - len(comparisons) * together) / len(paths)
     elapsed = math.ceil(len(comparisons) / at_once) * together + math.ceil(len(paths) / at_once) * alone

@@ -23,6 +23,10 @@ class Interrupted(Exception):
     """The user or the system has stopped the run; the message is one line that says how it goes on."""
 
 
+# Ctrl-C, the wish of another program, and the end of the terminal; Windows lacks the last one.
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
 def on_signals(handler):
     """Have Ctrl-C and SIGTERM handled so, unless the process was started to ignore them."""
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -33,7 +37,7 @@ def on_signals(handler):
 def expect_ctrl_c():
     """Let Ctrl-C end the process in one line before run_command, too. As an exception it may get lost in an import."""
     def end_at_once(number, frame):
-        say("interrupted before it began; nothing was started")
+        say("interrupted before it began; nothing was started", 130)
         os._exit(130)
     on_signals(end_at_once)
 
@@ -104,12 +108,15 @@ def reason(error):
 
 
 def end(status, message):
-    say(message)
+    say(message, status)
     sys.exit(status)
 
 
-def say(message):
-    print(f"{os.path.basename(sys.argv[0])}: {message}", file=sys.stderr, flush=True)
+def say(message, status=None):
+    """Print a line of this command, which with a status is its last one. Where several processes work together, the
+    Team's own function takes this one's place; before, only one process of a machine speaks."""
+    if status is None or os.environ.get("LOCAL_RANK", "0") == "0":
+        print(f"{os.path.basename(sys.argv[0])}: {message}", file=sys.stderr, flush=True)
 
 
 EDITED = ("constants.py", "models.py", "ranking.py")  # what people edit between runs, beside files of their own

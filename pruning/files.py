@@ -44,13 +44,18 @@ def start_path(log):
     return os.path.splitext(log)[0] + ".start"
 
 
+def team_path(folder, dataset, prefix):
+    """The file by which processes that torchrun starts anew know the run that they go on with."""
+    return os.path.join(folder, dataset, prefix + ".team")
+
+
 # ---- logs ----
 
 NOTHING = (0, zlib.crc32(b""))  # the extent of an empty log
 
 
-def create(paths):
-    """New, empty logs, open for writing; earlier ones are kept beside them under numbered names.
+def create(paths, tell=tqdm.write):
+    """New, empty logs, open for writing; earlier ones are kept beside them under numbered names, as `tell` says.
 
     Raises UserError, before anything has changed, if another process still writes an earlier one.
     """
@@ -59,7 +64,7 @@ def create(paths):
     with turn_in(folder):
         with held(paths):
             for path in paths:
-                keep_earlier(path)
+                keep_earlier(path, tell)
         logs = [open(path, "x", encoding="utf-8", newline="\n") for path in paths]
         for log in logs:
             lock(log)
@@ -186,7 +191,7 @@ def whole_file(path):
         raise
 
 
-def keep_earlier(path):
+def keep_earlier(path, tell=tqdm.write):
     """Give a log and its belongings the first free number, as training_logwithPruning.1.txt; delete an empty log."""
     stem, extension = os.path.splitext(path)
     if belongings(path) == [path] and os.path.getsize(path) == 0:
@@ -201,7 +206,7 @@ def keep_earlier(path):
         os.rename(name, f"{stem}.{number}{name[len(stem):]}")
         if name == path:
             earlier, kept = os.path.basename(path), os.path.basename(f"{stem}.{number}{extension}")
-            tqdm.write(f"an earlier {earlier} is kept as {kept}")  # leaves a bar whole
+            tell(f"an earlier {earlier} is kept as {kept}")
 
 
 def belongings(path):

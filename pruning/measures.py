@@ -2,6 +2,7 @@
 import torch
 from torch import nn
 
+from pruning import spread
 from pruning.device import exact, fixed_noise
 from pruning.groups import widths_of
 from pruning.layers import in_evaluation, kind_of
@@ -24,6 +25,7 @@ def evaluate(model, split, objective, prefix):
         for images, labels in split:
             measures = objective(model, images, labels)[1]
             total = total + len(labels) * exact(torch.stack(list(measures.values())))
+    total = spread.total(total)
     return {prefix + name: mean for name, mean in zip(measures, (total / len(split)).tolist())}
 
 

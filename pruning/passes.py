@@ -4,6 +4,7 @@ import contextlib
 import torch
 from torch import nn
 
+from pruning import spread
 from pruning.device import exact, fixed_noise
 from pruning.layers import by_neuron, columns, in_evaluation, rows_of
 
@@ -17,8 +18,11 @@ class Passes:
     groups: the NeuronGroups that are listened to. batches: an iterable of images and labels, such as a DataLoader,
     which is gone through anew for each pass. loss: (model, images, labels) -> the mean loss of a batch, for
     `gradients` and `curvatures`. with_moments: whether a pass of `inputs` also gathers what `moments` gives.
-    Activations are handed on batch by batch: all of CelebA's would take 8 GB.
+    Activations are handed on batch by batch: all of CelebA's would take 8 GB. If a run is spread over several
+    processes, each has its share of every batch; `total` and `largest` are the sum and the maximum over all of them.
     """
+
+    total, largest = staticmethod(spread.total), staticmethod(spread.largest)
 
     def __init__(self, model, groups, batches, loss=None, with_moments=False):
         self.model, self.groups, self.batches, self.loss = model, groups, batches, loss
@@ -154,10 +158,10 @@ class Moments:
                 self.rows[consumers] = self.rows.get(consumers, 0) + len(g)
 
     def of_inputs(self):
-        return {consumers: with_ridge(total / self.images) for consumers, total in self.inputs.items()}
+        return {consumers: with_ridge(mean(total, self.images)) for consumers, total in self.inputs.items()}
 
     def of_gradients(self):
-        return {consumers: total / self.rows[consumers] for consumers, total in self.gradients.items()}
+        return {consumers: mean(total, self.rows[consumers]) for consumers, total in self.gradients.items()}
 
 
 def with_ridge(moment):
@@ -196,7 +200,12 @@ def mean_over_passes(batches, function):
         values = [function(exact(block)).transpose(0, 1).flatten(1) for block in blocks]
         totals = added(totals, [value.sum(1) for value in values])
         counts = added(counts, [value.shape[1] for value in values])
-    return [total / count for total, count in zip(totals, counts)]
+    return list(map(mean, totals, counts))
+
+
+def mean(total, count):
+    """The sum of the totals of all processes by the sum of their counts."""
+    return spread.total(total) / spread.total(torch.tensor(count))
 
 
 def added(totals, terms):

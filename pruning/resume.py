@@ -8,7 +8,7 @@ from pruning.settings import RESULTLESS
 
 
 def recall(log):
-    """The checkpoint that says how the run of this log was started: its own, else the start or a checkpoint of the arms
+    """What a checkpoint says of how the run of this log was started: its own, else the start or a checkpoint of an arm
     that it is compared with. Raises UserError."""
     if not os.path.exists(log):
         raise UserError(f"{log}: no such log; give one that a run of this program has written")
@@ -18,17 +18,18 @@ def recall(log):
     logs = [os.path.join(folder, name.replace(named(arm).log_word, named(str(other)).log_word))
             for other in (compared if isinstance(compared, list) else [])]
     paths = [own, *map(files.start_path, logs), *map(files.checkpoint_path, logs)]
-    return checkpoint.read(next(filter(os.path.exists, paths), own))
+    saved = checkpoint.read(next(filter(os.path.exists, paths), own))
+    return {name: saved[name] for name in ("flags", "settings", "provenance")}
 
 
 def reopen(comparisons, command):
     """Open the logs of all the seeds that have begun, and cut them back to their checkpoints. Raises UserError, and
     changes nothing, if anything does not fit."""
-    log = command.request.resume
-    if not any(is_of(log, comparison) for comparison in comparisons):
+    log = command.request.resume  # None after a restart
+    if log and not any(is_of(log, comparison) for comparison in comparisons):
         raise UserError(f"{log}: a run goes on under the names that it began with; rename the files of all its arms to "
                         f"names like {next(iter(comparisons[0].paths.values()))}")
-    begun = [comparison for comparison in comparisons if has_begun(comparison) or is_of(log, comparison)]
+    begun = [comparison for comparison in comparisons if has_begun(comparison) or log and is_of(log, comparison)]
     for comparison in begun:
         comparison.logs = dict(zip(comparison.arms, files.reopen(list(comparison.paths.values()))))
         comparison.finished = [arm for arm in comparison.arms if check(arm, comparison, log)]
@@ -59,8 +60,8 @@ def check(arm, comparison, named_log):
     saved = checkpoint.read(source)
     if (saved["provenance"].get("started") != comparison.about["provenance"]["started"]
             or saved["seed"] != comparison.seed or os.path.basename(path) not in saved["extents"]):
-        raise UserError(f"{path} and its checkpoint are not of the same run as {named_log}; put that run's files back, "
-                        "or start anew")
+        raise UserError(f"{path} and its checkpoint are not of the same run as {named_log or 'its header says'}; put "
+                        "that run's files back, or start anew")
     if arm.name == "scratch" and saved["widths"] != comparison.initial_widths(arm):
         raise UserError(f"{path}: with {comparison.settings.total_epochs} epochs the other arms end with other widths "
                         "than this network has, so that this comparison cannot be extended; start it anew")

@@ -35,7 +35,11 @@ SETTINGS = {
                     "fixes first weights, batches, sampled latents and random ranking"),
     "seeds": Setting(int, "1 to 10000", lambda n: 1 <= n <= 10000, "runs of every arm, with seed, seed + 1, ..."),
     "jobs": Setting(int, "1 to 1000", lambda n: 1 <= n <= 1000,
-                    "runs side by side, sharing the processor's threads"),
+                    "processes of this machine that share the work and its processor's threads"),
+    "timeout": Setting(int, "1 to 1000000", lambda n: 1 <= n <= 10 ** 6,
+                       "seconds after which processes give up one of which nothing is heard"),
+    "spread": Setting(str, "empty or batch", lambda s: s in ("", "batch"),
+                      "batch: all processes train one run, each a share of every batch"),
     "checkpoint_every": Setting(int, *COUNT,
                                 "epochs between two checkpoints; there is one after every round too"),
     "device": Setting(str, "auto, cpu, cuda or mps", lambda s: s in ("auto", "cpu", "cuda", "mps"), "where to train"),
@@ -54,7 +58,8 @@ SETTINGS = {
 }
 
 # They change no result. own_data is only a place: a header's `data` tells which images were there.
-RESULTLESS = {"checkpoint_every", "cuda_graphs", "dataset_folder", "jobs", "log_folder", "own_data"}
+RESULTLESS = {"checkpoint_every", "cuda_graphs", "dataset_folder", "jobs", "log_folder", "own_data", "spread",
+              "timeout"}
 FOLDERS = ["dataset_folder", "own_data", "log_folder"]
 SCHEDULE = ["total_epochs", "initial_iterations", "increment"]  # each program has these of its own
 

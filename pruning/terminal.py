@@ -7,7 +7,7 @@ import threading
 
 from tqdm import tqdm
 
-from pruning import menu, runlog
+from pruning import menu, runlog, spread
 from pruning.groups import widths_of
 from pruning.measures import count_parameters
 from pruning.plots.runs import Run
@@ -39,12 +39,13 @@ def widths_text(*widths):
 class Terminal:
     """How much a run says: quiet, only its last table and what goes wrong; verbose, the log's whole header as well.
 
-    request: a command_line.Request. write: what prints a line; tqdm's leaves the bar whole.
+    request: a command_line.Request. team: a team.Team. write: what prints a line; tqdm's leaves the bar whole.
     """
 
-    def __init__(self, settings, request):
-        self.settings, self.write = settings, tqdm.write
-        self.quiet, self.verbose, self.tensorboard = request.quiet, request.verbose, request.tensorboard
+    def __init__(self, settings, request, team):
+        self.settings, self.write, self.is_alone = settings, tqdm.write, team.size == 1 or spread.is_on()
+        self.quiet, self.verbose = request.quiet or not spread.is_first(), request.verbose
+        self.tensorboard = request.tensorboard and spread.is_first()
 
     def say(self, line):
         if not self.quiet:
@@ -53,7 +54,7 @@ class Terminal:
     def bar(self, **options):
         """The progress bar of one arm or of the shared start. A run that is quiet, beside others or writes into a file
         has none."""
-        hidden = self.quiet or self.settings.jobs > 1
+        hidden = self.quiet or not self.is_alone
         return tqdm(unit="batch", leave=False, disable=True if hidden else None, smoothing=0.05, **options,
                     bar_format="{desc}{postfix} |{bar}| {remaining} left in this part, {rate_fmt}")
 

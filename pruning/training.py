@@ -10,7 +10,7 @@ from collections import namedtuple
 import numpy as np
 import torch
 
-from pruning import checkpoint, files, runlog
+from pruning import checkpoint, files, runlog, spread
 from pruning.cuda_graph import Recording
 from pruning.datasets import random_views
 from pruning.device import autocast, random_states, set_random_states
@@ -30,8 +30,9 @@ LOG_EVERY = 10  # batches between two lines of the log
 BATCHES, RANDOM_RANKING, NOISE, RANKING_IMAGES, AUGMENTATION = range(5)
 
 
-class Workload(namedtuple("Workload", "dataset scale network build make_optimizer objective quality show conclude",
-                          defaults=(lambda model: {}, lambda *shown: None, lambda states, path: None))):
+class Workload(namedtuple(
+        "Workload", "dataset scale network build make_optimizer objective quality show conclude summed",
+        defaults=(lambda model: {}, lambda *shown: None, lambda states, path: None, False))):
     """What is trained, on what, and how it is measured.
 
     dataset: a datasets.Dataset; scale: {"mean": ..., "std": ...}, with which its pixels are normalised.
@@ -42,6 +43,7 @@ class Workload(namedtuple("Workload", "dataset scale network build make_optimize
     show: (state, arm, moment, path of the log) -> the path of a picture or None; called "before" and "after" a round
         and at the "end".
     conclude: (pairs of arm and finished state, path of the first one's log), called at the end of all arms.
+    summed: whether the loss to minimise is a sum over the images of a batch, not their mean.
     """
 
 def stream_seed(seed, epoch, use):
@@ -63,10 +65,15 @@ class TrainingState:
 
     def __init__(self, model, optimizer, seed, groups):
         self.model, self.optimizer, self.seed, self.groups = model, optimizer, seed, groups
-        self.recording = Recording()  # of its step
+        self.forget()
         self.epoch, self.rounds, self.seconds = 0, 0, 0.0
         self.pause()
         self.seen = {}
+
+    def forget(self):
+        """Forget what is made for a step with the present weights: its recording, and the network spread over several
+        processes."""
+        self.recording, self.parallel = Recording(), None
 
     def pause(self, batches=0, spent=0.0, history=None, random=None):
         """Say how far the next epoch is."""
@@ -86,10 +93,10 @@ def train(state, workload, settings, arm, last_epoch, outputs, stop):
             if stop.asked:
                 interrupt(state, outputs)
             if is_before_round(state, settings, arm):
-                pictures = [workload.show(state, arm, "before", log)]
+                pictures = [show(workload, state, arm, "before", log)]
                 if arm.criterion:
                     before, after = prune(state, workload, settings, arm, outputs.logs)
-                    pictures.append(workload.show(state, arm, "after", log))
+                    pictures.append(show(workload, state, arm, "after", log))
                     checkpoint.write(state, outputs)
                     boards.add(state.epoch, before, "before a round")
                     boards.add(state.epoch, after, "after a round")
@@ -102,6 +109,11 @@ def train(state, workload, settings, arm, last_epoch, outputs, stop):
             boards.add(state.epoch, results)
             if state.epoch % settings.checkpoint_every == 0 or state.epoch == last_epoch:
                 checkpoint.write(state, outputs)
+
+
+def show(workload, state, arm, moment, log):
+    """The path of a picture or None, see Workload; only the first process of a run draws one."""
+    return workload.show(state, arm, moment, log) if spread.is_first() else None
 
 
 def is_before_round(state, settings, arm):
@@ -137,6 +149,7 @@ def train_epoch(state, workload, settings, outputs, bar, stop):
     for batch, index in enumerate(left, state.batches):
         if stop.asked:
             if batch:
+                gather(history, state)
                 state.pause(batch, time.perf_counter() - started, history, random_states(device))
             interrupt(state, outputs)
         if settings.learning_rate_schedule != "constant":
@@ -147,12 +160,13 @@ def train_epoch(state, workload, settings, outputs, bar, stop):
             # the allocator from using that memory again: a CIFAR-10 run then took 3.1 GB in place of 1.4. They stay on
             # the device until the epoch ends, since reading one makes a GPU wait; the bar reads every tenth.
             history = torch.zeros(batches, len(measures), device=device)
-        history[batch] = measures
+        torch.mul(measures, spread.share(len(index)).weight, out=history[batch])
         if batch % LOG_EVERY == 0 and not bar.disable:
             said = [f"{name} {short(name, value)}" for name, value in zip(names, measures.tolist())]
             bar.set_postfix_str(", ".join(said), refresh=False)
         bar.update()
 
+    gather(history, state)
     history = history.cpu()
     write_batches(outputs.logs, epoch, names, history, settings)
     sizes = torch.full((len(history), 1), settings.batch_size, dtype=torch.float64)
@@ -169,6 +183,11 @@ def train_epoch(state, workload, settings, outputs, bar, stop):
     return results
 
 
+def gather(history, state):
+    """Make the shares in the measures of an epoch's batches since state.batches the measures of whole batches."""
+    history[state.batches:] = spread.total(history[state.batches:])
+
+
 def order_of(split, settings, seed, epoch):
     """The numbers of the training images in the order of an epoch, (N,); with augmentation each has its view beside it,
     (N, 4)."""
@@ -181,19 +200,23 @@ def order_of(split, settings, seed, epoch):
 
 def step(state, workload, settings, index):
     """One step of the optimizer on the training images at an index of order_of(); returns the names of its measures and
-    their values, a tensor that holds until the next step."""
+    their values on this process's share of the images, a tensor that holds until the next step."""
     def on_batch(its_index):
         images, labels = workload.dataset.train.batch(its_index)
         with autocast(labels.device, settings.precision):
-            loss, measures = workload.objective(state.model, images, labels)
+            loss, measures = workload.objective(state.parallel, images, labels)
         state.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        share.scaled(loss, workload.summed).backward()
         state.optimizer.step()
+        spread.average_buffers(state.model, share)
         return list(measures), torch.stack([measure.detach() for measure in measures.values()])
 
-    if index.device.type == "cuda" and settings.cuda_graphs and is_recordable(state.optimizer, settings):
-        return state.recording.run(on_batch, index)
-    return on_batch(index)
+    if state.parallel is None:
+        state.parallel = spread.parallel(state.model)
+    share = spread.share(len(index))
+    index = index[share.rows]
+    recordable = index.device.type == "cuda" and settings.cuda_graphs and is_recordable(state.optimizer, settings)
+    return state.recording.run(on_batch, index) if recordable and not spread.is_on() else on_batch(index)
 
 
 def try_batches(state, workload, settings):
@@ -218,8 +241,9 @@ def interrupt(state, outputs):
     checkpoint.write(state, outputs)
     quote = shlex.quote if os.name == "posix" else '"{}"'.format
     begun = f" and {state.batches} batches of the next" if state.batches else ""
-    raise Interrupted(f"interrupted after epoch {state.epoch}{begun}; go on with: python "
-                      f"{quote(sys.argv[0])} --resume {quote(outputs.logs[0].name)}")
+    raise Interrupted(spread.first_says(
+        lambda: f"interrupted after epoch {state.epoch}{begun}; go on with: python {quote(sys.argv[0])} --resume "
+                f"{quote(outputs.logs[0].name)}"))
 
 
 def write_batches(logs, epoch, names, history, settings):
@@ -240,7 +264,7 @@ def not_finite(epoch, batch, settings):
 def prune(state, workload, settings, arm, logs):
     """One round: rank all groups on the frozen network over the training set, then remove; returns what describes the
     network before and after."""
-    state.recording = Recording()  # the old one holds the weights of before the round
+    state.forget()
     before = describe(state, workload)
     started = time.perf_counter()
     passes, keeps = ranked(state, workload, settings, arm, ranking_images(state, workload, settings))
@@ -249,6 +273,7 @@ def prune(state, workload, settings, arm, logs):
         for group, keep in zip(state.groups, keeps):
             compensate(group, keep, moments)
     remove(state.groups, keeps, state.optimizer)
+    spread.require_agreement(keeps, state.model)
     seconds = time.perf_counter() - started  # of ranking and removal alone
     state.rounds, state.seconds = state.rounds + 1, state.seconds + seconds
     after = describe(state, workload)

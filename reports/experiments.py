@@ -24,11 +24,11 @@ import constants  # noqa: E402
 import driver  # noqa: E402
 import ranking  # noqa: E402
 import vae  # noqa: E402
-from pruning import command_line, errors, files, processes, runlog, settings  # noqa: E402
+from pruning import command_line, device, errors, files, runlog, settings  # noqa: E402
 from pruning.arms import COMPARED, with_criteria  # noqa: E402
 
 WORK, RESULTS = os.path.join("logs", "experiments"), os.path.join("reports", "results")
-JOBS = ["--device", "cpu", "--jobs", str(processes.THREADS)]
+JOBS = ["--device", "cpu", "--jobs", str(device.THREADS)]
 PROGRAMS = {driver: settings.CLASSIFIER, vae: settings.VAE}
 
 # program: driver or vae. seconds: roughly what it took on 2 cores with AVX-512 and bfloat16; for the progress bar.
@@ -194,7 +194,11 @@ def run(experiment):
     os.makedirs(folder, exist_ok=True)
     with open(os.path.join(folder, dataset + ".out"), "a") as out, contextlib.redirect_stdout(out):
         sys.argv = [experiment.program.__name__ + ".py", *flags]
-        experiment.program.main()
+        try:
+            experiment.program.main()
+        except SystemExit as end:  # with several jobs a program ends with their status
+            if end.code:
+                raise
 
 
 def keep(experiment):

@@ -1,4 +1,5 @@
 """The programs as processes of their own, forked from one that has imported torch already."""
+import atexit
 import builtins
 import contextlib
 import ctypes
@@ -65,9 +66,11 @@ def run_main(begun, text, streams, folder, arguments, conditions):
     kill_at: SIGKILL before its number-th change of a file under logs/; kill_after: SIGKILL when it has written so many
     checkpoints; file_limit: bytes that no file may exceed, and stdout goes nowhere; no_rights: as if not started by
     root; fewer_digits: data set 0 is so many times smaller; words_and_pixels: pictures are not drawn; suite: the folder
-    of a copy of the suite whose program and edited files are taken; terminal: the path of the terminal that it runs at.
+    of a copy of the suite whose program and edited files are taken; terminal: the path of the terminal that it runs at;
+    environment: variables, such as torchrun's.
     """
     os.chdir(folder)
+    os.environ.update(conditions.get("environment", {}))
     constants.__file__ = os.path.join(folder, "constants.py")  # its folders are beside it
     sys.argv = arguments
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -98,7 +101,11 @@ def run_main(begun, text, streams, folder, arguments, conditions):
     else:
         main = importlib.import_module(os.path.splitext(arguments[0])[0]).main
         begun.send(None)
-        errors.run_command(main)
+        try:
+            errors.run_command(main)
+        finally:
+            if "environment" in conditions:
+                atexit._run_exitfuncs()  # multiprocessing leaves them out
 
 
 def open_streams(text, paths, terminal):

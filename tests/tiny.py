@@ -26,7 +26,7 @@ class StopAt:
     def __init__(self, number):
         self.number, self.looks = number, 0
 
-    def __call__(self):
+    def __call__(self, team):
         return self
 
     def __enter__(self):

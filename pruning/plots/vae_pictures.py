@@ -53,7 +53,9 @@ class VaePictures:
         return state.model(self.images)[0].sigmoid()
 
     def draw_strip(self, states, path):
-        """Draw the reconstructions of the finished arms, one row per arm; states: yields (arm, its last state)."""
+        """Draw the reconstructions of the finished arms, one row per arm; returns the picture's path.
+
+        states: yields (arm, its last state)."""
         rows = {}
         for arm, state in states:
             end = state.epoch, MOMENTS.index("end"), "end"
@@ -70,7 +72,7 @@ class VaePictures:
         self.draw(strip, f"{title}, reconstructions", 84, 2, heads, {
             words: [white if row else self.images, *(cells.get(moment, white) for moment in moments)]
             for row, (words, cells) in enumerate(rows.items())})
-        print(f"wrote {strip}", flush=True)
+        return strip
 
     def title(self, state):
         return f"{menu.DATASETS[self.settings.dataset]}, seed {state.seed}"

@@ -2,6 +2,7 @@
 import os
 import re
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from tiny import ALONE, PROGRAMS, contents, log_of, one_line, without_times
 
 import driver
 import ranking
-from pruning import arms, errors, files, processes, runlog, training
+from pruning import arms, device, errors, files, pieces, runlog, training
 
 EVERY = list(arms.ARMS)
 SEEDS = ["--seeds", "2", "--compare", "scratch,random,contribution"]
@@ -141,8 +142,8 @@ def test_what_shares_the_epochs_of_a_run_that_diverges_is_not_begun(small, count
 def test_a_seeds_logs_are_closed_with_its_last_run(small, drive, monkeypatch):
     opened, most, new = set(), [], files.create
 
-    def create(paths):
-        logs = new(paths)
+    def create(*given):
+        logs = new(*given)
         opened.update(logs)
         most.append(sum(not log.closed for log in opened))
         return logs
@@ -152,31 +153,17 @@ def test_a_seeds_logs_are_closed_with_its_last_run(small, drive, monkeypatch):
     assert drive("--resume", log_of(small, "none", seed=32))[0] == 0
 
 
-def test_runs_side_by_side_begin_in_the_order_that_next_of_says(small, drive, monkeypatch):
-    asked, next_of = [], processes.next_of
-
-    def recording(*given):
-        asked.append(next_of(*given))
-        return asked[-1]
-    monkeypatch.setattr(processes, "next_of", recording)
-    assert drive(*DRIVER, *SEEDS, "--jobs", "2")[0] == 0
-    # Of every seed the start, three arms and the end.
-    assert len(asked) == len(set(asked)) == 10 and all(piece.status == 0 for piece in asked)
-    begun = [piece.process.pid for piece in asked]
-    assert begun == sorted(begun)  # forked in this order
-
-
 def test_no_process_waits_long_for_the_last_seeds_shared_epochs():
     """Three seeds of three arms on two processes: 30 epochs that a seed's arms share and 70 more each, 720 in all."""
     length = {}
     for _ in range(3):
-        first = processes.Piece("start", None, None, [])
-        length.update({first: 30, **{processes.Piece(arm, None, None, [first]): 70 for arm in "abc"}})
+        first = pieces.Piece("start", None, [], None, [])
+        length.update({first: 30, **{pieces.Piece(arm, None, [], None, [first]): 70 for arm in "abc"}})
     now, running, waiting = 0, {}, list(length)
     while waiting or running:
         ready = [piece for piece in waiting if not any(first in waiting or first in running for first in piece.after)]
         if ready and len(running) < 2:
-            piece = processes.next_of(ready, waiting, 2)
+            piece = pieces.next_of(ready, waiting, 2)
             waiting.remove(piece)
             running[piece] = now + length[piece]
         else:
@@ -186,15 +173,11 @@ def test_no_process_waits_long_for_the_last_seeds_shared_epochs():
 
 
 @pytest.mark.parametrize("count, threads", [(1, 4), (2, 2), (3, 1), (9, 1)])
-def test_jobs_share_the_threads(monkeypatch, count, threads):
-    monkeypatch.setattr(processes, "THREADS", 4)
-    monkeypatch.setattr(torch, "set_num_threads", lambda number: None)
-    assert processes.divide_threads(count, torch.device("cpu")) == threads
-
-
-def test_runs_side_by_side_need_a_processor_that_forks(monkeypatch):
-    with pytest.raises(errors.UserError, match="legal here: 1"):
-        processes.divide_threads(2, torch.device("cuda"))
-    monkeypatch.setattr("multiprocessing.get_all_start_methods", lambda: ["spawn"])
-    with pytest.raises(errors.UserError, match="legal here: 1"):
-        processes.divide_threads(2, torch.device("cpu"))
+@pytest.mark.parametrize("torchrun", [False, True])
+def test_processes_share_the_threads_of_their_machine(monkeypatch, count, threads, torchrun):
+    given = []
+    monkeypatch.setattr(device, "THREADS", 1 if torchrun else 4)  # torchrun gives a process one
+    monkeypatch.setattr(device.os, "sched_getaffinity", lambda process: range(4), raising=False)
+    monkeypatch.setattr(torch, "set_num_threads", given.append)
+    device.share_threads(SimpleNamespace(is_started=torchrun, is_launched=False), count)
+    assert given == [threads]

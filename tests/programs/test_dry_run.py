@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny import ALONE, ARMS, PROGRAMS, TINY, contents, log_of, one_line
 
-from pruning import device, dry_run, processes, runlog, training
+from pruning import device, dry_run, runlog, training
 
 ONE = ALONE["driver.py"]
 
@@ -67,7 +67,7 @@ def test_it_does_two_batches_and_a_round_of_every_arm(small, drive, monkeypatch)
     ([], "1", 3 + 3 * 3), ([], "2", 3 + 2 * 3), ([], "3", 3 + 3), (["--seeds", "2"], "2", 3 + 3 * 3),
     (["--initial-iterations", "5"], "3", 5 + 1)])
 def test_it_knows_that_shared_epochs_come_first_and_arms_are_not_split(small, drive, monkeypatch, given, count, epochs):
-    monkeypatch.setattr(processes, "THREADS", 4)
+    monkeypatch.setattr(dry_run, "THREADS", 4)
     monkeypatch.setattr(torch, "set_num_threads", lambda number: None)
     monkeypatch.setattr(dry_run, "timed", lambda function, *arguments: (0, function(*arguments)))
     monkeypatch.setattr(training, "try_batches", lambda *arguments: ({"loss": 1.0, "accuracy": 5.0}, 60 / 22))

@@ -176,15 +176,45 @@ def test_killed_right_after_a_checkpoint(place, undisturbed, count):
 
 
 def test_killed_right_after_a_checkpoint_side_by_side(place, undisturbed, count):
-    """Each process counts its own. First the starts die at their end, or one is asked to stop; then the process that
-    goes on brings each start's checkpoint in line, and an arm dies as it has branched."""
-    for _ in range(2):
-        status, _, err = start_or_go_on(place, "driver.py, side by side", kill_after=3).end()
-        assert status == 2 and "its process was killed by signal 9; go on with --resume" in err
-        wait_for_lock(place)
+    """Each process counts its own, anew after each of the three restarts, until the fourth death ends the command."""
+    status, _, err = start_or_go_on(place, "driver.py, side by side", kill_after=3).end()
+    assert status == 2 and re.fullmatch(r"process [01] of 2 was killed by signal 9, after 3 restarts; go on with "
+                                        r"--resume and any of the logs in \S*logs/MNIST", one_line(err))
+    wait_for_lock(place)
     assert start_or_go_on(place, "driver.py, side by side").end()[0] == 0
     assert remains(place) == undisturbed("driver.py, side by side")[0]
-    count("SIGKILL right after a checkpoint, side by side", 2, 0, 2)
+    count("SIGKILL right after a checkpoint, side by side", 4, 0, 4)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds the processes as on Linux")
+@pytest.mark.parametrize("early", [True, False])
+def test_after_a_kill_the_processes_go_on_with_their_own_logs(early, place, undisturbed):
+    """early: before there are logs of this run, but some of an earlier one that have the same names."""
+    command = COMMANDS["driver.py, side by side"]
+    if early:
+        assert Program(place, *command, "--learning-rate", "0.5").end()[0] == 0
+        before = remains(place)
+    running = Program(place, *command)
+    there = files.team_path(str(place / "logs"), "MNIST", "training_log") if early else start_of(place, seed=31)
+    while not os.path.exists(there):
+        assert running.process.is_alive()
+    os.kill(random.choice(children(running.process.pid)), signal.SIGKILL)
+    status, out, err = running.end()
+    assert (status, err) == (0, "") and out.count("a process was killed; all were started anew") == 1
+    after, expected = remains(place), undisturbed("driver.py, side by side")[0]
+    assert {name: after[name] for name in expected} == expected
+    if early:
+        assert {re.sub(r"\.(\w+)$", r".1.\1", name): what for name, what in before.items()}.items() <= after.items()
+
+
+def children(parent):
+    """The processes that a process has started."""
+    found = []
+    for path in glob.glob("/proc/[0-9]*/stat"):
+        with contextlib.suppress(OSError), open(path) as file:
+            number, _, _, above = file.read().split()[:4]  # no name of a process here has a space
+            found += [int(number)] * (int(above) == parent)
+    return found
 
 
 @pytest.mark.parametrize("kill_at", range(2, 7))
@@ -328,7 +358,7 @@ def test_runs_side_by_side_are_stopped_by_signals_and_with_their_parent(place, u
     count("SIGKILL, SIGTERM, SIGINT at a random moment, side by side", 6, lost, recovered)
 
 
-@pytest.mark.parametrize("fault", ["a log is gone", "the parent is killed"])
+@pytest.mark.parametrize("fault", ["a log is gone", "the launcher is killed"])
 def test_what_ends_a_run_ends_those_beside_it_and_keeps_their_work(place, fault):
     """Both seeds are in their start, whose epochs stand in the logs of all arms."""
     running = Program(place, *COMMANDS["driver.py, side by side"], "--total-epochs", "100000", "--initial-iterations",

@@ -91,6 +91,9 @@ def test_every_command_runs(page, suite, drive, monkeypatch):
         if program == "make":
             assert arguments[0] in targets
             continue
+        if arguments[0].startswith("benchmarks/"):
+            assert os.path.exists(os.path.join(ROOT, arguments[0]))
+            continue
         monkeypatch.chdir(suite)
         script, *flags = [path for argument in arguments for path in sorted(glob.glob(argument)) or [argument]]
         flags = ["20" if flag == "10000" else flag for flag in flags]  # images that are held out, of the tiny MNIST

@@ -107,9 +107,9 @@ def test_a_log_that_is_being_written_is_refused_to_another_run(tmp_path):
 def test_of_runs_that_start_at_once_one_gets_the_log(tmp_path, monkeypatch):
     path, keep = files.log_path(str(tmp_path), "MNIST", "none"), files.keep_earlier
 
-    def keep_slowly(path):
+    def keep_slowly(*given):
         time.sleep(0.05)  # long enough for the others to look for the log
-        keep(path)
+        keep(*given)
     monkeypatch.setattr(files, "keep_earlier", keep_slowly)
 
     def start(number):

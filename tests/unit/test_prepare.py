@@ -24,7 +24,7 @@ def prepare(monkeypatch):
         monkeypatch.setattr(sys, "argv", ["driver.py", *arguments])
         values = SimpleNamespace(__file__=constants.__file__, **{**CONSTANTS, **dict(changes)})
         edited = SimpleNamespace(CRITERIA=criteria, **({} if switch is None else {"contribBasedPruning": switch}))
-        return comparison.prepare(program, "a test", values, edited)
+        return comparison.prepare(program, "a test", values, edited, None)
     return call
 
 

@@ -62,6 +62,8 @@ CASES = {
 class Given:
     """In place of Passes: what the consumers get is given, for every batch {consumer: its input}."""
 
+    total = largest = staticmethod(lambda tensor: tensor)  # of all processes
+
     def __init__(self, batches):
         self.inputs = batches
 

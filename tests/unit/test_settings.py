@@ -118,7 +118,7 @@ def listed(by_name, table, name):
 @each_place
 def test_a_wrong_value_is_named_with_what_is_legal(table, name, setting):
     kind = {int: "a whole number, ", float: "a number, "}.get(setting.kind, "")
-    wrong = [value for value in WRONG[setting.kind] if value != "" or name not in ("network", "own_data")]
+    wrong = [value for value in WRONG[setting.kind] if value != "" or name not in ("network", "own_data", "spread")]
     for value in listed(ILLEGAL, table, name) + wrong:
         assert refusal(read, with_value(table, name, value)) == (
             f"constants.py{', ' + table if table else ''}: {name} = {value!r}; legal: {kind}{setting.legal}")

@@ -23,12 +23,13 @@ class Screen(io.StringIO):
 @pytest.fixture
 def said(monkeypatch):
     """Make a Terminal on a screen or in a file, and read what it has said."""
-    def make(on_screen=False, quiet=False, verbose=False, **values):
+    def make(on_screen=False, quiet=False, verbose=False, size=1, **values):
         monkeypatch.setattr(sys, "stdout", Screen(on_screen))
         given = frozen(vars(run_settings(**{"total_epochs": 100, "initial_iterations": 30, "increment": 10,
                                             "holdout": 0, **values})))
         request = SimpleNamespace(quiet=quiet, verbose=verbose, tensorboard=False)
-        return terminal.Terminal(given, request), lambda: sys.stdout.getvalue().splitlines()
+        team = SimpleNamespace(size=size)
+        return terminal.Terminal(given, request, team), lambda: sys.stdout.getvalue().splitlines()
     return make
 
 
@@ -73,7 +74,7 @@ def test_a_terminal_has_a_bar_and_a_quiet_run_says_nothing_in_the_place_of_these
 
 
 def test_a_quiet_run_and_one_beside_others_have_no_bar(said):
-    assert all(said(**options)[0].bar(total=3).disable for options in ({"quiet": True}, {"jobs": 2}))
+    assert all(said(**options)[0].bar(total=3).disable for options in ({"quiet": True}, {"size": 2}))
 
 
 def start(speaking, names=("none", "contribution"), filters=False):

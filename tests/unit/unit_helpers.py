@@ -118,7 +118,8 @@ def random_workload(objective=driver.classify, count=60, **changes):
 
 def silent(settings):
     """A terminal on which nothing is said."""
-    return Terminal(settings, SimpleNamespace(quiet=True, verbose=False, tensorboard=False))
+    request = SimpleNamespace(quiet=True, verbose=False, tensorboard=False)
+    return Terminal(settings, request, SimpleNamespace(size=1))
 
 
 def classifier(seed=30):
