@@ -22,8 +22,6 @@ from pruning.team import Team
 from pruning.tensorboard import Boards, summary_writer
 from pruning.terminal import Terminal
 
-EXAMPLE = 8  # images by which groups are found and criteria are tried
-
 # What one command asks for, checked and complete. program: settings.CLASSIFIER or VAE; settings: its frozen values;
 # request: a command_line.Request; arms: {name: Arm} of all that can be trained; provenance: of the logs; team: a Team;
 # is_restart: whether torchrun has started all its processes anew.
@@ -144,7 +142,7 @@ def compare(command, workload):
 
 def try_criteria(state, workload, settings, arms):
     """Rank a few images by every criterion. Raises UserError for a mistake in one, before hours of training."""
-    images = [next(workload.dataset.train.batches(EXAMPLE))]
+    images = [next(workload.dataset.train.batches(training.EXAMPLE))]
     for arm in arms:
         if arm.criterion:
             training.ranked(state, workload, settings, arm, images)
@@ -271,7 +269,7 @@ class Comparison:
     def fresh(self, arm=None):
         """A state of this arm that is not trained yet, of the unpruned network without one."""
         torch.manual_seed(self.seed)
-        example, _ = next(self.workload.dataset.train.batches(EXAMPLE))
+        example, _ = next(self.workload.dataset.train.batches(training.EXAMPLE))
         with mistakes_in_one_line():
             model = self.workload.build(**self.workload.network)
             groups, self.left = groups_of(model, example.cpu(), self.settings.prune_filters)

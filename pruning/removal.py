@@ -2,27 +2,7 @@
 import torch
 from torch import nn
 
-from pruning.layers import follows, kind_of, matrix, set_matrix
-
-
-@torch.no_grad()
-def compensate(group, keep, moments):
-    """Before remove(): refit every consumer's columns `keep`, by least squares, to its output with all neurons.
-
-    moments: {consumers: H}, as Passes.moments() gives them; a neuron owns a block of columns if it has several places.
-    To minimise |A W^T - A[:, keep] W'^T|^2 the new columns are W' = W H[:, keep] H[keep, keep]^-1 = W[:, keep] +
-    W[:, gone] H[gone, keep] H[keep, keep]^-1. The second form is solved, so that dead neurons keep their weights.
-    """
-    for consumers, moment in moments.items():
-        if consumers[0] not in group.consumers:
-            continue
-        keep_here = places(keep, len(moment), group.width).to(moment.device)
-        gone = torch.ones(len(moment), dtype=torch.bool, device=moment.device).index_fill(0, keep_here, False)
-        shares = torch.linalg.solve(moment[keep_here][:, keep_here], moment[keep_here][:, gone])  # (kept, gone)
-        for consumer in consumers:
-            new = matrix(consumer).to(moment.device).to(moment.dtype)  # mps has no float64
-            new[:, keep_here] = new[:, keep_here] + new[:, gone] @ shares.T
-            set_matrix(consumer, new)
+from pruning.layers import follows, kind_of
 
 
 def remove(groups, survivors, *optimizers):

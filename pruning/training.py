@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from pruning import checkpoint, files, runlog, spread
+from pruning.compensation import compensate, is_homogeneous, keep_norms
 from pruning.cuda_graph import Recording
 from pruning.datasets import random_views
 from pruning.device import autocast, random_states, set_random_states
@@ -18,13 +19,14 @@ from pruning.errors import Diverged, Interrupted
 from pruning.measures import describe, evaluate
 from pruning.optimizers import is_recordable, set_rate
 from pruning.passes import Passes
-from pruning.removal import compensate, remove
+from pruning.removal import remove
 from pruning.schedule import learning_rate, rounds
 from pruning.selection import Options, survivors
 from pruning.tensorboard import Boards
 from pruning.terminal import short
 
 LOG_EVERY = 10  # batches between two lines of the log
+EXAMPLE = 8     # images that show how a network works
 
 # Every use of chance has its own stream of numbers, so that one arm's draws never shift another's.
 BATCHES, RANDOM_RANKING, NOISE, RANKING_IMAGES, AUGMENTATION = range(5)
@@ -269,9 +271,12 @@ def prune(state, workload, settings, arm, logs):
     started = time.perf_counter()
     passes, keeps = ranked(state, workload, settings, arm, ranking_images(state, workload, settings))
     if settings.compensate:
-        moments = passes.moments()
+        moments, (images, _) = passes.moments(), next(workload.dataset.train.batches(EXAMPLE))
         for group, keep in zip(state.groups, keeps):
+            norms = group.outgoing().norm(dim=1)
             compensate(group, keep, moments)
+            if is_homogeneous(state.model, group, images):
+                keep_norms(group, norms, state.optimizer)
     remove(state.groups, keeps, state.optimizer)
     spread.require_agreement(keeps, state.model)
     seconds = time.perf_counter() - started  # of ranking and removal alone

@@ -157,7 +157,7 @@ def sweep_table(dataset):
     listed = findings.parts_removed(dataset)
     heads = [f"{findings.percent_removed(variants):.1f}\\,\\%" for variants in listed]
     lines = [[SHORT_WORDS[arm], *(tex(at_the_end(variants[arm]) if arm in variants else None) for variants in listed)]
-             for arm in ranking.CRITERIA]
+             for arm in ranking.CRITERIA if any(arm in variants for variants in listed)]
     return tabular([], heads, lines if len(listed) > 1 else [])
 
 

@@ -1,4 +1,4 @@
-"""Removal against masked and sliced networks, compensation against least squares."""
+"""Removal against masked and sliced networks."""
 import copy
 import functools
 
@@ -7,9 +7,8 @@ import torch
 from torch import nn
 
 import models
-from pruning.groups import NeuronGroup, find_groups, widths_of
-from pruning.passes import Passes, with_ridge
-from pruning.removal import compensate, load_weights, remove
+from pruning.groups import find_groups, widths_of
+from pruning.removal import load_weights, remove
 
 
 class TwoHeads(nn.Module):
@@ -288,59 +287,3 @@ def test_several_optimizers_all_follow():
 def test_weights_of_a_larger_or_another_network_do_not_load(network, saved):
     with pytest.raises(RuntimeError):
         load_weights(network, saved.state_dict())
-
-
-# ---- compensation ----
-
-@each_network
-def test_compensation_is_the_least_squares_solution_in_every_consumer(network):
-    trained = Trained(network, "SGD")
-    chance = torch.Generator().manual_seed(1)
-    for group, keep in zip(trained.groups, trained.keeps):
-        if not all(isinstance(consumer, nn.Linear) and consumer.in_features == group.width
-                   for consumer in group.consumers):
-            continue
-        activations = torch.rand(90, group.width, generator=chance, dtype=torch.float64) ** 4
-        before = [consumer.weight.detach().clone() for consumer in group.consumers]
-        compensate(group, keep, {tuple(group.consumers): with_ridge(activations.T @ activations / len(activations))})
-        for consumer, weight in zip(group.consumers, before):
-            expected = torch.linalg.lstsq(activations[:, keep], activations @ weight.T).solution.T
-            torch.testing.assert_close(consumer.weight[:, keep], expected, rtol=1e-4, atol=1e-4)
-            gone = sorted(set(range(weight.shape[1])) - set(keep.tolist()))
-            assert gone and torch.equal(consumer.weight[:, gone], weight[:, gone])
-            assert not torch.allclose(consumer.weight[:, keep], weight[:, keep], rtol=0.01)
-
-
-def test_dead_neurons_keep_their_old_weights():
-    group = NeuronGroup(nn.Linear(3, 5), [nn.Linear(5, 2, bias=False)])
-    activations = torch.rand(20, 5, dtype=torch.float64)
-    activations[:, [1, 3]] = 0  # of the three that stay two are never active
-    before = group.consumers[0].weight.detach().clone()
-    compensate(group, torch.tensor([0, 1, 3]), {tuple(group.consumers): with_ridge(activations.T @ activations)})
-    after = group.consumers[0].weight.detach()
-    assert torch.equal(after[:, [1, 3]], before[:, [1, 3]]) and not torch.allclose(after[:, 0], before[:, 0])
-    compensate(group, torch.tensor([1, 3]), {tuple(group.consumers): with_ridge(torch.zeros(5, 5).double())})
-    assert torch.equal(group.consumers[0].weight, after)
-
-
-@pytest.mark.parametrize("network", ["CNN", "Normalised"])
-def test_compensation_of_filters_is_the_least_squares_solution_over_all_places(network):
-    trained = Trained(network, "SGD")
-    images = torch.randn(50, *MODELS[network][1], dtype=torch.float64)
-    passes = Passes(trained.model, trained.groups, [(images[:40], None), (images[40:], None)])
-    batches, moments = list(passes.inputs()), passes.moments()
-    inputs = {consumer: torch.cat([given[consumer] for given in batches]) for consumer in batches[0]}
-    checked = 0
-    for group, keep in zip(trained.groups, trained.keeps):
-        gone = [k for k in range(group.width) if k not in keep.tolist()]
-        before = {consumer: copy.deepcopy(consumer) for consumer in group.consumers}
-        compensate(group, keep, moments)
-        for consumer in group.consumers:
-            # No other weights of the survivors come closer to the old output: the gradient is 0 there.
-            x = inputs[consumer].clone()
-            x.view(len(x), group.width, -1)[:, gone] = 0
-            distance = (consumer(x) - before[consumer](inputs[consumer]).detach()).square().mean()
-            gradient, = torch.autograd.grad(distance, consumer.weight)
-            assert gradient.abs().max() < 1e-5 < (consumer.weight - before[consumer].weight).abs().max()
-            checked += 1
-    assert checked >= 3

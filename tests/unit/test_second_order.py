@@ -8,11 +8,11 @@ from torch import nn
 from unit_helpers import options
 
 import ranking
+from pruning.compensation import compensate
 from pruning.elimination import LAG, steps_of_removal
 from pruning.groups import NeuronGroup
 from pruning.layers import apply, columns, matrix, rows_of, set_matrix
 from pruning.passes import RIDGE, Passes, with_ridge
-from pruning.removal import compensate
 
 LAYERS = [
     nn.Linear(5, 3), nn.Conv2d(4, 3, 3, padding=1), nn.Conv2d(4, 3, (3, 2), stride=(2, 1), padding=(2, 1), dilation=2),
