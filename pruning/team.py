@@ -71,7 +71,7 @@ class Team:
         try:
             store, _, _ = next(distributed.rendezvous("env://", timeout=timedelta(seconds=self.timeout)))
             return distributed.PrefixStore(self.meet(store), store)
-        except (RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             raise UserError(f"process {self.rank} of {self.size} has not found the others within timeout = "
                             f"{self.timeout} s ({str(error).splitlines()[0][:200]})")
 
