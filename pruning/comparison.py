@@ -49,7 +49,8 @@ def prepare(program, description, constants, ranking, main):
     values, request = team.broadcast(lambda: told() or read())
     request, team.timeout = Request(*request), values["timeout"]
     at_once = team.local_size if team.is_started else min(values["jobs"], runs_of(values))
-    path = files.team_path(values["log_folder"], values["dataset"], program.log)
+    path = files.team_path(values["log_folder"], values["dataset"], program.log,
+                           os.getppid() if team.is_started else os.getpid())
     if at_once > 1 and not team.is_started and not request.dry_run:
         sys.exit(launch(main, at_once, (values, tuple(request)), values["device"], path))
     keep_freed_memory()

@@ -3,8 +3,10 @@ import torch
 
 from pruning.device import fixed_noise
 from pruning.layers import in_evaluation, kind_of, matrix, set_matrix
+from pruning.passes import with_ridge
 from pruning.removal import places
 
+RIDGE = 0.1  # of the mean square of a column; with less, weights grow so much that runs diverge
 # What an optimizer keeps of a weight: means of its gradient to these powers.
 POWERS = {"momentum_buffer": 1, "exp_avg": 1, "exp_avg_sq": 2}
 
@@ -15,14 +17,16 @@ def compensate(group, keep, moments):
 
     moments: {consumers: H}, as Passes.moments() gives them; a neuron owns a block of columns if it has several places.
     To minimise |A W^T - A[:, keep] W'^T|^2 the new columns are W' = W H[:, keep] H[keep, keep]^-1 = W[:, keep] +
-    W[:, gone] H[gone, keep] H[keep, keep]^-1. The second form is solved, so that dead neurons keep their weights.
+    W[:, gone] H[gone, keep] H[keep, keep]^-1. The second form is solved, so that dead neurons keep their weights, and
+    with a RIDGE on H's diagonal.
     """
     for consumers, moment in moments.items():
         if consumers[0] not in group.consumers:
             continue
         keep_here = places(keep, len(moment), group.width).to(moment.device)
         gone = torch.ones(len(moment), dtype=torch.bool, device=moment.device).index_fill(0, keep_here, False)
-        shares = torch.linalg.solve(moment[keep_here][:, keep_here], moment[keep_here][:, gone])  # (kept, gone)
+        among = with_ridge(moment[keep_here][:, keep_here], RIDGE)
+        shares = torch.linalg.solve(among, moment[keep_here][:, gone])  # (kept, gone)
         for consumer in consumers:
             new = matrix(consumer).to(moment.device).to(moment.dtype)  # mps has no float64
             new[:, keep_here] = new[:, keep_here] + new[:, gone] @ shares.T

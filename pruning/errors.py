@@ -128,7 +128,7 @@ def mistakes_in_one_line():
     """Around imports and calls of what people write: a mistake there becomes a UserError that names its line."""
     try:
         yield
-    except UserError:
+    except (UserError, Interrupted):
         raise
     except Exception as error:  # whatever a mistake raises
         if is_lack_of_memory(error):
@@ -150,5 +150,7 @@ def mistakes_in_one_line():
 def is_edited(path):
     """Whether a file of code is one of EDITED, or another one beside constants.py that people have put there."""
     folder, name = os.path.split(path)
+    if "site-packages" in path or "dist-packages" in path:  # torch.distributed has a constants.py too
+        return False
     beside = os.path.isfile(path) and os.path.exists(os.path.join(folder, "constants.py"))
     return name in EDITED or beside and name not in PROGRAMS

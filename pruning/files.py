@@ -3,6 +3,7 @@ import contextlib
 import errno
 import glob
 import os
+import socket
 import zlib
 
 from tqdm import tqdm
@@ -44,9 +45,10 @@ def start_path(log):
     return os.path.splitext(log)[0] + ".start"
 
 
-def team_path(folder, dataset, prefix):
-    """The file by which processes that torchrun starts anew know the run that they go on with."""
-    return os.path.join(folder, dataset, prefix + ".team")
+def team_path(folder, dataset, prefix, launcher):
+    """The file by which processes that torchrun starts anew know the run that they go on with. launcher: the number of
+    the process that starts them."""
+    return os.path.join(folder, dataset, f"{prefix}.{socket.gethostname()}-{launcher}.team")
 
 
 # ---- logs ----

@@ -164,9 +164,10 @@ class Moments:
         return {consumers: mean(total, self.rows[consumers]) for consumers, total in self.gradients.items()}
 
 
-def with_ridge(moment):
-    """The moment with RIDGE of the mean of its diagonal added to the diagonal; above 0 even if no neuron is active."""
-    ridge = RIDGE * moment.diagonal().mean().clamp(min=1e-30)
+def with_ridge(moment, part=RIDGE):
+    """The moment with this part of the mean of its diagonal added to the diagonal; above 0 even if no neuron is active.
+    """
+    ridge = part * moment.diagonal().mean().clamp(min=1e-30)
     return moment + ridge * torch.eye(len(moment)).to(moment)
 
 

@@ -69,9 +69,11 @@ def side_by_side(comparisons, team, stop, terminal):
 
 
 def planned(comparisons, team):
-    """Of each comparison the arms that have not branched from its start and those to do, as the first process finds."""
+    """Of each comparison the arms that have not branched from its start and those to do, as the first process finds. An
+    earlier run's checkpoints may still lie where a comparison without logs will have its own."""
     plan = team.broadcast(lambda: [[bool(comparison.logs), *([arm.name for arm in arms] for arms in (
-        comparison.unbranched(), comparison.to_do()))] for comparison in comparisons])
+        comparison.unbranched() if comparison.logs else comparison.sharing, comparison.to_do()))]
+        for comparison in comparisons])
     for comparison, (has_begun, *named) in zip(comparisons, plan):
         for log in comparison.logs.values():
             log.close()  # for the process that goes on with it

@@ -4,7 +4,7 @@ import os
 from pruning import checkpoint, files, runlog
 from pruning.arms import named
 from pruning.errors import UserError
-from pruning.settings import RESULTLESS
+from pruning.settings import RESULTLESS, check_unchanged
 
 
 def recall(log):
@@ -62,6 +62,7 @@ def check(arm, comparison, named_log):
             or saved["seed"] != comparison.seed or os.path.basename(path) not in saved["extents"]):
         raise UserError(f"{path} and its checkpoint are not of the same run as {named_log or 'its header says'}; put "
                         "that run's files back, or start anew")
+    check_unchanged(comparison.about["settings"], saved["settings"], path)
     if arm.name == "scratch" and saved["widths"] != comparison.initial_widths(arm):
         raise UserError(f"{path}: with {comparison.settings.total_epochs} epochs the other arms end with other widths "
                         "than this network has, so that this comparison cannot be extended; start it anew")

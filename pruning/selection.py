@@ -6,6 +6,7 @@ import torch
 from pruning.errors import UserError, mistakes_in_one_line
 from pruning.groups import widths_of
 from pruning.schedule import staying
+from pruning.spread import clear_faults
 
 # What a criterion may use: the weights of C_avg and C_max, and the run's own generator for random choices.
 Options = namedtuple("Options", "lambda_average lambda_max generator", defaults=(1.0, 0.0, None))
@@ -18,7 +19,7 @@ def survivors(passes, arm, options, prune_percent):
     network.
     """
     before = {name: tensor.clone() for name, tensor in passes.model.state_dict().items()}
-    with mistakes_in_one_line():
+    with mistakes_in_one_line(), clear_faults():
         scores = arm.criterion(passes.groups, passes, options)
     named = f"the criterion {arm.name} in ranking.py"
     if not isinstance(scores, (list, tuple)):

@@ -37,7 +37,7 @@ SETTINGS = {
     "jobs": Setting(int, "1 to 1000", lambda n: 1 <= n <= 1000,
                     "processes of this machine that share the work and its processor's threads"),
     "timeout": Setting(int, "1 to 1000000", lambda n: 1 <= n <= 10 ** 6,
-                       "seconds after which processes give up one of which nothing is heard"),
+                       "seconds without a sign of life after which a process counts as lost"),
     "spread": Setting(str, "empty or batch", lambda s: s in ("", "batch"),
                       "batch: all processes train one run, each a share of every batch"),
     "checkpoint_every": Setting(int, *COUNT,

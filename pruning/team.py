@@ -3,6 +3,7 @@ import ast
 import atexit
 import contextlib
 import functools
+import glob
 import os
 import socket
 import sys
@@ -37,7 +38,8 @@ class Team:
     def __init__(self, timeout):
         def number(name, alone):
             return int(os.environ.get(name, alone)) if self.is_started else alone
-        self.is_started, self.is_launched = {"RANK", "WORLD_SIZE"} <= os.environ.keys(), COMMAND in os.environ
+        self.is_started = {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys()
+        self.is_launched = COMMAND in os.environ
         self.rank, self.size = number("RANK", 0), number("WORLD_SIZE", 1)
         self.local_rank, self.local_size = number("LOCAL_RANK", 0), number("LOCAL_WORLD_SIZE", 1)
         self.can_restart = number("TORCHELASTIC_MAX_RESTARTS", 0) > number("TORCHELASTIC_RESTART_COUNT", 0)
@@ -46,8 +48,8 @@ class Team:
         self.stop = None  # a signals.Stop, once there is one
         self.entries, self.reading, self.broadcasts = [], threading.Lock(), 0
         self.has_left, self.on_entry = threading.Event(), lambda entry: None
-        # What started this process is the same after a restart; of several machines one may have another number then.
-        self.agent = f"{socket.gethostname()} {os.getppid()} {os.environ.get('TORCHELASTIC_RUN_ID')}"
+        # Of what started this process: the same after a restart, when processes of this machine may have other ranks.
+        self.agent = f"{socket.gethostname()} {os.getppid()} {began(os.getppid())}"
 
     @property
     def is_first(self):
@@ -69,9 +71,14 @@ class Team:
         """The c10d store of all processes, under a name of its own for this start of them. Raises UserError if they do
         not find each other in time."""
         try:
-            store, _, _ = next(distributed.rendezvous("env://", timeout=timedelta(seconds=self.timeout)))
+            limit, is_host = timedelta(seconds=self.timeout), self.is_first
+            if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+                is_host = False
+            # Not by init_method="env://": that waits for the others in C++, where no signal is heard.
+            store = distributed.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), self.size, is_host,
+                                         limit, wait_for_workers=False)
             return distributed.PrefixStore(self.meet(store), store)
-        except (OSError, RuntimeError, ValueError) as error:
+        except (LookupError, OSError, RuntimeError, ValueError) as error:
             raise UserError(f"process {self.rank} of {self.size} has not found the others within timeout = "
                             f"{self.timeout} s ({str(error).splitlines()[0][:200]})")
 
@@ -248,42 +255,40 @@ class Team:
 
     def begin(self, path, started, is_shared):
         """When the run of these processes began, as text, and whether torchrun has started them anew since. The first
-        one keeps that in the file of this path. Raises UserError if another one does not find it there, but should.
+        one keeps that in a file: of this path, or beside it the one of before a restart. Raises UserError if another
+        one does not find it there, but should.
 
         started: the text for a run that begins now. Ends the processes if they were at their end before the restart.
         """
-        self.path, agents = path, self.gather("agent", self.agent)
-        started, is_restart = self.broadcast(lambda: self.recall(agents) or self.keep(
-            {"agents": agents, "started": started, "status": None}))
+        agents = self.gather("agent", self.agent)
+        self.path, is_restart = self.broadcast(lambda: self.recall(path, agents) or self.keep(
+            path, {"agents": agents, "started": started, "status": None}))
         end = time.monotonic() + HEARD
-        while is_shared and (self.read_file() or {}).get("started") != started:
+        while is_shared and not read_file(self.path):
             if time.monotonic() > end:
-                raise UserError(f"log_folder: process {self.rank} on {socket.gethostname()} does not find {path} "
-                                "of process 0; give a folder that all machines share")
+                raise UserError(f"log_folder: process {self.rank} on {socket.gethostname()} does not find {self.path}, "
+                                "which process 0 has written; give a folder that all machines share")
             time.sleep(LOOK)
-        self.gather("found", True)
-        return started, is_restart
+        self.gather("folder", True)  # the first one begins when all have found it
+        return self.broadcast(lambda: self.kept["started"]), is_restart
 
-    def recall(self, agents):
-        kept = self.read_file()
-        if not kept or set(kept["agents"]).isdisjoint(agents):
-            return None
-        if kept["status"]:
-            self.note("end", kept["status"], "") if self.size > 1 else sys.exit(kept["status"])
-            self.check()
-        self.kept = kept
-        return kept["started"], True
+    def recall(self, path, agents):
+        for there in glob.glob(os.path.join(glob.escape(os.path.dirname(path)), "*" + os.path.splitext(path)[1])):
+            kept = read_file(there)
+            if kept and not set(kept["agents"]).isdisjoint(agents):
+                self.path, self.kept = there, kept
+                if kept["status"]:
+                    self.note("end", kept["status"], "") if self.size > 1 else sys.exit(kept["status"])
+                    self.check()
+                return there, True
+        return None
 
-    def read_file(self):
-        with contextlib.suppress(OSError, SyntaxError, ValueError), open(self.path, encoding="utf-8") as file:
-            return ast.literal_eval(file.read())
-
-    def keep(self, kept):
-        os.makedirs(os.path.dirname(self.path), exist_ok=True)
-        with files.whole_file(self.path) as file:
+    def keep(self, path, kept):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with files.whole_file(path) as file:
             file.write(repr(kept).encode())
         self.kept = kept
-        return kept["started"], False
+        return path, False
 
     def remember(self, status):
         """Have a restart go on with a run that was interrupted or has lost a process, and end at once after one that
@@ -291,7 +296,7 @@ class Team:
         if self.kept and not (self.can_restart and status in (1, 130)):
             with contextlib.suppress(OSError, UserError):
                 if status and self.can_restart and not self.is_launched:
-                    self.keep({**self.kept, "status": status})
+                    self.keep(self.path, {**self.kept, "status": status})
                 else:
                     os.remove(self.path)
 
@@ -304,6 +309,18 @@ class Team:
                 time.sleep(LOOK)
         self.has_left.set()
         self.watch.join(HEARD)
+
+
+def read_file(path):
+    """The literal in a file; None if there is none."""
+    with contextlib.suppress(OSError, SyntaxError, ValueError), open(path, encoding="utf-8") as file:
+        return ast.literal_eval(file.read())
+
+
+def began(process):
+    """When a process began, in ticks since Linux did; None elsewhere. The numbers of processes are used again."""
+    with contextlib.suppress(OSError), open(f"/proc/{process}/stat") as file:
+        return file.read().rpartition(")")[2].split()[19]
 
 
 def put(store, key, value):

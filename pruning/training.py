@@ -161,15 +161,16 @@ def train_epoch(state, workload, settings, outputs, bar, stop):
             # One tensor holds the epoch's numbers. Single ones would lie between the batches' large tensors and stop
             # the allocator from using that memory again: a CIFAR-10 run then took 3.1 GB in place of 1.4. They stay on
             # the device until the epoch ends, since reading one makes a GPU wait; the bar reads every tenth.
-            history = torch.zeros(batches, len(measures), device=device)
-        torch.mul(measures, spread.share(len(index)).weight, out=history[batch])
+            exactly = torch.float64 if spread.is_on() else measures.dtype  # the shares of 100 % shall be 100 %
+            history = torch.zeros(batches, len(measures), dtype=exactly, device=device)
+        history[batch] = spread.share(len(index)).weight * measures.to(history.dtype)
         if batch % LOG_EVERY == 0 and not bar.disable:
             said = [f"{name} {short(name, value)}" for name, value in zip(names, measures.tolist())]
             bar.set_postfix_str(", ".join(said), refresh=False)
         bar.update()
 
     gather(history, state)
-    history = history.cpu()
+    history = history.cpu().to(measures.dtype)
     write_batches(outputs.logs, epoch, names, history, settings)
     sizes = torch.full((len(history), 1), settings.batch_size, dtype=torch.float64)
     sizes[-1] = len(index)

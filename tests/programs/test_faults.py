@@ -195,7 +195,9 @@ def test_after_a_kill_the_processes_go_on_with_their_own_logs(early, place, undi
         assert Program(place, *command, "--learning-rate", "0.5").end()[0] == 0
         before = remains(place)
     running = Program(place, *command)
-    there = files.team_path(str(place / "logs"), "MNIST", "training_log") if early else start_of(place, seed=31)
+    there = start_of(place, seed=31)
+    if early:
+        there = files.team_path(str(place / "logs"), "MNIST", "training_log", running.process.pid)
     while not os.path.exists(there):
         assert running.process.is_alive()
     os.kill(random.choice(children(running.process.pid)), signal.SIGKILL)

@@ -507,3 +507,23 @@ def test_finished_runs_are_left_alone_by_a_resume(program, small, drive, monkeyp
     status, out, err = drive("--resume", log_of(small, "scratch", program, seed=30), program=program)
     assert (status, err) == (0, "") and out.count(": finished\n") == 6
     assert contents(small / "logs") == before
+
+
+def test_a_new_run_by_several_processes_keeps_what_an_interrupted_one_left(interrupted, drive):
+    left = set(os.listdir(str(interrupted / "logs" / "MNIST")))
+    assert drive(*TINY["driver.py"], "--jobs", "2")[0] == 0
+    there = set(os.listdir(str(interrupted / "logs" / "MNIST")))
+    assert {name.replace(".", ".1.", 1) for name in left if name.endswith("checkpoint")} <= there
+
+
+def test_a_restart_by_torchrun_with_other_values_is_refused(small, drive, stop_at, monkeypatch):
+    for name, value in (("RANK", 0), ("WORLD_SIZE", 1), ("MASTER_ADDR", "localhost"), ("TORCHELASTIC_MAX_RESTARTS", 1)):
+        monkeypatch.setenv(name, str(value))
+    stop_at(150)
+    assert drive(*TINY["driver.py"])[0] == 130
+    stop_at(0)
+    status, _, err = drive(*TINY["driver.py"], "--lambda-max", "0.5")
+    assert status == 2 and "lambda_max = 0.5, there 0.0" in one_line(err)
+    stop_at(0)
+    status, out, _ = drive(*TINY["driver.py"])
+    assert status == 0 and "a process was killed; all were started anew" in out

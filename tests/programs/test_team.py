@@ -4,13 +4,14 @@ import glob
 import os
 import signal
 import socket
+import sys
 import time
 
 import pytest
 from processes import Program, type_at_terminal, wait_for_epoch
 from tiny import ALONE, log_of, one_line, remains
 
-from pruning import errors, team
+from pruning import errors, files, team
 
 FLAGS = [*ALONE["driver.py"], "--seeds", "2", "--compare"]
 ENDLESS = [*FLAGS, "--total-epochs", "1000000", "--initial-iterations", "999999"]
@@ -137,25 +138,30 @@ def test_a_port_that_is_taken_is_one_line(alone, port):
 # ---- a restart ----
 
 def test_a_restart_goes_on_unless_the_run_had_ended_and_others_run_begins(monkeypatch, tmp_path):
-    path = str(tmp_path / "logs" / "training_log.team")
-    for name, value in (("RANK", 0), ("WORLD_SIZE", 1), ("TORCHELASTIC_MAX_RESTARTS", 2)):
+    path, others = (files.team_path(str(tmp_path), "logs", "training_log", launcher) for launcher in (1, 2))
+    for name, value in (("RANK", 0), ("WORLD_SIZE", 1), ("MASTER_ADDR", ""), ("TORCHELASTIC_MAX_RESTARTS", 2)):
         monkeypatch.setenv(name, str(value))
     first = team.Team(timeout=1)
     assert first.begin(path, "noon", True) == ("noon", False)
     first.remember(130)
-    again = team.Team(timeout=1)
-    assert again.begin(path, "one", True) == ("noon", True)
     other = team.Team(timeout=1)
     other.agent = "another launcher"
-    assert other.begin(path, "two", True) == ("two", False)
+    assert other.begin(others, "two", True) == ("two", False)  # and leaves the first one's file
+    again = team.Team(timeout=1)
+    assert again.begin(path, "one", True) == ("noon", True)
     other.remember(2)
     other = team.Team(timeout=1)
     other.agent = "another launcher"
     with pytest.raises(SystemExit) as end:
-        other.begin(path, "three", True)
+        other.begin(others, "three", True)
     assert end.value.code == 2
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "2")
     last = team.Team(timeout=1)
-    last.begin(path, "four", True)
+    assert last.begin(path, "four", True) == ("noon", True)
     last.remember(2)
     assert not os.path.exists(path)
+
+
+def test_a_process_with_the_number_of_an_earlier_launcher_is_another_one():
+    beginnings = [team.began(os.getpid()), team.began(os.getppid())]
+    assert len(set(beginnings)) == 2 or not sys.platform.startswith("linux")

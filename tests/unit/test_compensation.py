@@ -6,13 +6,19 @@ import torch
 from test_removal import MODELS, Trained, each_network
 from torch import nn
 
-from pruning.compensation import compensate, is_homogeneous, keep_norms, rescale
+from pruning import compensation
+from pruning.compensation import RIDGE, compensate, is_homogeneous, keep_norms, rescale
 from pruning.groups import NeuronGroup, find_groups
 from pruning.passes import Passes, with_ridge
 
 
+@pytest.fixture
+def without_ridge(monkeypatch):
+    monkeypatch.setattr(compensation, "RIDGE", 0)
+
+
 @each_network
-def test_compensation_is_the_least_squares_solution_in_every_consumer(network):
+def test_compensation_is_the_least_squares_solution_in_every_consumer(network, without_ridge):
     trained = Trained(network, "SGD")
     chance = torch.Generator().manual_seed(1)
     for group, keep in zip(trained.groups, trained.keeps):
@@ -30,6 +36,18 @@ def test_compensation_is_the_least_squares_solution_in_every_consumer(network):
             assert not torch.allclose(consumer.weight[:, keep], weight[:, keep], rtol=0.01)
 
 
+def test_the_ridge_keeps_weights_near_those_of_before():
+    a = torch.rand(40, 6, dtype=torch.float64)
+    group = NeuronGroup(nn.Linear(3, 6), [nn.Linear(6, 2, bias=False).double()])
+    before, keep, gone = group.consumers[0].weight.detach().clone(), [0, 2, 3, 5], [1, 4]
+    compensate(group, torch.tensor(keep), {tuple(group.consumers): a.T @ a / 40})
+    # The least squares of the change, with a row for each weight that pulls its change to 0.
+    pull = (40 * RIDGE * a[:, keep].square().mean()).sqrt() * torch.eye(4).double()
+    target = torch.cat([a[:, gone] @ before[:, gone].T, torch.zeros(4, 2).double()])
+    change = torch.linalg.lstsq(torch.cat([a[:, keep], pull]), target).solution.T
+    torch.testing.assert_close(group.consumers[0].weight[:, keep], before[:, keep] + change)
+
+
 def test_dead_neurons_keep_their_old_weights():
     group = NeuronGroup(nn.Linear(3, 5), [nn.Linear(5, 2, bias=False)])
     activations = torch.rand(20, 5, dtype=torch.float64)
@@ -43,7 +61,7 @@ def test_dead_neurons_keep_their_old_weights():
 
 
 @pytest.mark.parametrize("network", ["CNN", "Normalised"])
-def test_compensation_of_filters_is_the_least_squares_solution_over_all_places(network):
+def test_compensation_of_filters_is_the_least_squares_solution_over_all_places(network, without_ridge):
     trained = Trained(network, "SGD")
     images = torch.randn(50, *MODELS[network][1], dtype=torch.float64)
     passes = Passes(trained.model, trained.groups, [(images[:40], None), (images[40:], None)])
