@@ -37,6 +37,8 @@ AVERAGE, MAXIMUM = Options(1.0, 0.0, None), Options(0.0, 1.0, None)
 class Given:
     """Given inputs of the consumers in the place of Passes."""
 
+    total, largest = staticmethod(Passes.total), staticmethod(Passes.largest)
+
     def __init__(self, batches):
         self.inputs = lambda: batches
 
