@@ -281,6 +281,8 @@ class Team:
                     self.note("end", kept["status"], "") if self.size > 1 else sys.exit(kept["status"])
                     self.check()
                 return there, True
+            if kept and all(map(is_gone, kept["agents"])):
+                os.remove(there)
         return None
 
     def keep(self, path, kept):
@@ -315,6 +317,12 @@ def read_file(path):
     """The literal in a file; None if there is none."""
     with contextlib.suppress(OSError, SyntaxError, ValueError), open(path, encoding="utf-8") as file:
         return ast.literal_eval(file.read())
+
+
+def is_gone(agent):
+    """Whether what started the processes of a run was on this machine and has ended."""
+    host, process, beginning = agent.rsplit(" ", 2)
+    return host == socket.gethostname() and beginning != str(began(process))
 
 
 def began(process):

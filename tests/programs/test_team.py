@@ -145,13 +145,13 @@ def test_a_restart_goes_on_unless_the_run_had_ended_and_others_run_begins(monkey
     assert first.begin(path, "noon", True) == ("noon", False)
     first.remember(130)
     other = team.Team(timeout=1)
-    other.agent = "another launcher"
+    other.agent = "elsewhere 7 1"
     assert other.begin(others, "two", True) == ("two", False)  # and leaves the first one's file
     again = team.Team(timeout=1)
     assert again.begin(path, "one", True) == ("noon", True)
     other.remember(2)
     other = team.Team(timeout=1)
-    other.agent = "another launcher"
+    other.agent = "elsewhere 7 1"
     with pytest.raises(SystemExit) as end:
         other.begin(others, "three", True)
     assert end.value.code == 2
