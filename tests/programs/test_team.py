@@ -4,6 +4,7 @@ import glob
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 
@@ -162,6 +163,10 @@ def test_a_restart_goes_on_unless_the_run_had_ended_and_others_run_begins(monkey
     assert not os.path.exists(path)
 
 
-def test_a_process_with_the_number_of_an_earlier_launcher_is_another_one():
-    beginnings = [team.began(os.getpid()), team.began(os.getppid())]
-    assert len(set(beginnings)) == 2 or not sys.platform.startswith("linux")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="beginnings are read from /proc")
+def test_a_launcher_is_known_by_its_beginning_and_missed_when_it_has_ended():
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as launcher:
+        agent = f"{socket.gethostname()} {launcher.pid} {team.began(launcher.pid)}"
+        assert team.began(launcher.pid) != team.began(os.getpid()) and not team.is_gone(agent)
+        launcher.communicate(b"\n")
+    assert team.is_gone(agent) and not team.is_gone(f"elsewhere {launcher.pid} 1")
