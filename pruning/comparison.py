@@ -42,6 +42,7 @@ def prepare(program, description, constants, ranking, main):
         found = "missing" if by_contribution is None else repr(by_contribution)
         raise UserError(f"ranking.py: contribBasedPruning is {found}; legal: True or False")
     arms, default = with_criteria(ranking.CRITERIA), "contribution" if by_contribution else "random"
+
     def read():
         values, request = read_command(sys.argv[1:], description, program, constants, default, arms, resume.recall)
         return values, tuple(request)

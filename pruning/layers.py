@@ -107,7 +107,7 @@ def matrix(layer):
 
 @torch.no_grad()
 def set_matrix(layer, new):
-    """Give the layer the weight of which `new` is the matrix()."""
+    """Set the weight of a layer so that `new`, (outputs, inputs), is its matrix()."""
     shape = layer.weight.shape
     if isinstance(layer, nn.ConvTranspose2d):
         new = new.view(shape[1], shape[0], *shape[2:]).transpose(0, 1).flip(2, 3)

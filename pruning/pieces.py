@@ -64,8 +64,7 @@ def side_by_side(comparisons, team, stop, terminal):
                     team.note("ended", pieces.index(piece), 0 if well else DIVERGED)
             except Interrupted:
                 team.check()
-                raise Interrupted(f"interrupted with {len(left)} of {len(pieces)} pieces of the work to do; "
-                                  + GO_ON)
+                raise Interrupted(f"interrupted with {len(left)} of {len(pieces)} pieces of the work to do; {GO_ON}")
 
 
 def planned(comparisons, team):
@@ -92,8 +91,8 @@ def note_ended(pieces, entries):
 
 
 def next_of(ready, waiting, processes):
-    """The first of the pieces that may begin. If few are left, the first that others wait for: as the last one it would
-    leave the other processes idle."""
+    """The first of the pieces that may begin. If few are left, the first that others wait for: begun last, it would keep
+    the other processes waiting."""
     awaited = [piece for piece in ready if any(piece in later.after for later in waiting)]
     return awaited[0] if awaited and len(ready) <= 2 * processes else ready[0]
 
@@ -102,8 +101,7 @@ def next_of(ready, waiting, processes):
 def bar_of(pieces, team, terminal):
     """The bar over all pieces, in the first process. The thread that reads the entries moves it."""
     with tqdm(total=len(pieces), disable=True if terminal.quiet or not team.is_first else None, leave=False,
-              smoothing=0,
-              bar_format="{n} of {total} pieces |{bar}| {remaining} left") as bar:
+              smoothing=0, bar_format="{n} of {total} pieces |{bar}| {remaining} left") as bar:
         team.on_entry = lambda entry: bar.update(entry[0] == "ended")
         try:
             yield

@@ -44,7 +44,7 @@ here = SimpleNamespace(rank=0, size=1, can_restart=False, gradients=None, share=
 # ---- who is here ----
 
 def start(team, device, images, data):
-    """Make this process one of those of a Team that share a run. Raises UserError if they cannot.
+    """Share a run with the other processes of a Team from now on. Raises UserError if they cannot.
 
     images: in the smallest set that they share. data: what all have read, as datasets.fingerprint says it.
     """

@@ -282,7 +282,8 @@ class Team:
                     self.check()
                 return there, True
             if kept and all(map(is_gone, kept["agents"])):
-                os.remove(there)
+                with contextlib.suppress(OSError):
+                    os.remove(there)
         return None
 
     def keep(self, path, kept):
