@@ -91,8 +91,8 @@ def note_ended(pieces, entries):
 
 
 def next_of(ready, waiting, processes):
-    """The first of the pieces that may begin. If few are left, the first that others wait for: begun last, it would keep
-    the other processes waiting."""
+    """The first of the pieces that may begin; if few are left, the first that others wait for, since these could not
+    begin before the end of all the rest."""
     awaited = [piece for piece in ready if any(piece in later.after for later in waiting)]
     return awaited[0] if awaited and len(ready) <= 2 * processes else ready[0]
 
