@@ -18,7 +18,7 @@ demo: .venv/ready
 
 test: .venv/ready
 	$(VENV) -m pip install --quiet scipy hypothesis pytest-xdist tensorboard torch-pruning==1.6.0
-	$(VENV) -m pytest -n 2 --dist worksteal tests
+	$(VENV) -m pytest -n 2 --dist worksteal -o faulthandler_timeout=300 -o faulthandler_exit_on_timeout=true tests
 
 lint: .venv/ready
 	$(VENV) -m pip install --quiet ruff vermin

@@ -19,6 +19,13 @@ class Diverged(UserError):
     """The loss of a run is not finite, which says nothing of other runs."""
 
 
+class Lost(Exception):
+    """Other processes of this run do not answer; the message is one line that says so."""
+
+
+LOST = 75  # the exit status then: that of sysexits.h for what may be tried again
+
+
 class Interrupted(Exception):
     """The user or the system has stopped the run; the message is one line that says how it goes on."""
 
@@ -58,11 +65,14 @@ def run_command(main):
 
 
 def report_errors(function):
-    """Call a function; exit with one line and status 2 for what the user can mend, and 130 for Ctrl-C or SIGTERM."""
+    """Call a function; exit with one line and status 2 for what the user can mend, 130 for Ctrl-C or SIGTERM, and
+    LOST if other processes are lost."""
     try:
         function()
     except UserError as error:
         end(2, error)
+    except Lost as error:
+        end(LOST, error)
     except Interrupted as stop:
         end(130, stop)
     except KeyboardInterrupt:
@@ -128,7 +138,7 @@ def mistakes_in_one_line():
     """Around imports and calls of what people write: a mistake there becomes a UserError that names its line."""
     try:
         yield
-    except (UserError, Interrupted):
+    except (UserError, Lost, Interrupted):
         raise
     except Exception as error:  # whatever a mistake raises
         if is_lack_of_memory(error):

@@ -14,7 +14,7 @@ import torch
 from tqdm import tqdm
 
 from pruning import errors
-from pruning.errors import Interrupted, UserError
+from pruning.errors import LOST, Interrupted, UserError
 from pruning.team import COMMAND, GO_ON
 
 RESTARTS = 3  # of all the processes, if one of them is killed
@@ -65,13 +65,14 @@ def launch(main, processes, command, device, path):
 
 
 def work(main, arguments):
-    """One of the processes: returns its exit status. Only what kills it makes the engine start all of them anew.
+    """One of the processes: returns its exit status, and waits until the launching process has read those of all.
 
-    It then waits until the launching process has read the status, which that one does not once it stops the processes.
+    If it has lost one that is stuck, and so never returns, it fails instead: then the engine kills all and starts them
+    anew. The launching process reads no status once it stops them.
     """
     launcher = os.getppid()
     status = ended(main, arguments)
-    if status == 130 or os.getppid() != launcher:
+    if status in (LOST, 130) or os.getppid() != launcher:
         sys.exit(status)
     return status
 

@@ -17,10 +17,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from pruning import errors
 from pruning.device import exact
-from pruning.errors import Interrupted, UserError
+from pruning.errors import Lost, UserError
 
 TOLERANCE = 1e-6  # how far the norms of weights may differ between processes, in parts
-LOST = "connect|peer|broken pipe|timed? ?out|gloo|nccl"  # torch's words for it
+BROKEN = "connect|peer|broken pipe|timed? ?out|gloo|nccl"  # torch's words for it
 UNUSED = "parameters that were not used in producing loss"
 
 
@@ -38,7 +38,7 @@ class Share(namedtuple("Share", "rows whole weight")):
 
 
 # This process. gradients: the group of processes that averages them; share: of the batch at hand.
-here = SimpleNamespace(rank=0, size=1, can_restart=False, gradients=None, share=Share(slice(0, 0), 0, 0))
+here = SimpleNamespace(rank=0, size=1, gradients=None, share=Share(slice(0, 0), 0, 0))
 
 
 # ---- who is here ----
@@ -63,7 +63,7 @@ def start(team, device, images, data):
         raise UserError(f"spread = batch: process {others[0]} has read other images than process 0")
     warnings.filterwarnings("ignore", "Grad strides do not match")  # of convolutions; it is said to cost a copy
     limit = timedelta(seconds=team.timeout)
-    here.rank, here.size, here.can_restart = team.rank, team.size, team.can_restart
+    here.rank, here.size = team.rank, team.size
     if not is_first():  # what all say, the first one says
         errors.say = lambda message, status=None: status is None or team.say(message, status)
     with clear_faults():
@@ -74,20 +74,16 @@ def start(team, device, images, data):
 
 @contextlib.contextmanager
 def clear_faults():
-    """Inside, a process that has gone or does not answer becomes a UserError, or Interrupted if torchrun will start all
-    of them anew; so does a network that cannot be spread."""
+    """Inside, the loss of another process raises Lost, and a network that cannot be spread UserError."""
     try:
         yield
     except RuntimeError as error:
         if is_on() and UNUSED in str(error):
             raise UserError("spread = batch: some weights of the network have no part in its loss; leave them out, or "
                             "freeze them by requires_grad_(False)")
-        if not is_on() or not re.search(LOST, str(error), re.IGNORECASE):
+        if not is_on() or not re.search(BROKEN, str(error), re.IGNORECASE):
             raise
-        lost = "another process of this run has ended or does not answer"
-        if here.can_restart:
-            raise Interrupted(f"{lost}; torchrun starts all of them anew")
-        raise UserError(f"{lost}; go on with --resume and its log")
+        raise Lost("another process of this run has ended or does not answer; go on with --resume and its log")
 
 
 def end():

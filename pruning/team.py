@@ -16,7 +16,7 @@ from torch import distributed
 from tqdm import tqdm
 
 from pruning import errors, files
-from pruning.errors import Interrupted, UserError
+from pruning.errors import LOST, Interrupted, Lost, UserError
 
 LOOK, BEAT = 0.1, 1  # seconds between two looks at the store, and between two signs of life
 HEARD = 5  # seconds for which a process that ends waits for the others to notice
@@ -56,7 +56,7 @@ class Team:
         return self.rank == 0
 
     def join(self):
-        """Find the other processes, if there are any; from now on the first one speaks for all. Raises UserError."""
+        """Find the other processes, if there are any; from now on the first one speaks for all. Raises Lost."""
         if self.size > 1:
             self.store  # noqa: B018  made at its first use
             errors.say = self.say
@@ -68,8 +68,8 @@ class Team:
 
     @functools.cached_property
     def store(self):
-        """The c10d store of all processes, under a name of its own for this start of them. Raises UserError if they do
-        not find each other in time."""
+        """The c10d store of all processes, under a name of its own for this start of them. Raises Lost if they do not
+        find each other in time."""
         try:
             limit, is_host = timedelta(seconds=self.timeout), self.is_first
             if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
@@ -79,8 +79,8 @@ class Team:
                                          limit, wait_for_workers=False)
             return distributed.PrefixStore(self.meet(store), store)
         except (LookupError, OSError, RuntimeError, ValueError) as error:
-            raise UserError(f"process {self.rank} of {self.size} has not found the others within timeout = "
-                            f"{self.timeout} s ({str(error).splitlines()[0][:200]})")
+            raise Lost(f"process {self.rank} of {self.size} has not found the others within timeout = {self.timeout} s "
+                       f"({str(error).splitlines()[0][:200]})")
 
     def meet(self, store):
         """The name of this start. A store may outlive a restart, which torchrun counts on each machine for itself. So
@@ -105,7 +105,7 @@ class Team:
         end = time.monotonic() + self.timeout
         while not is_here():
             if time.monotonic() > end:
-                raise UserError(f"process {rank} of {self.size} has not come within timeout = {self.timeout} s")
+                raise Lost(f"process {rank} of {self.size} has not come within timeout = {self.timeout} s")
             time.sleep(LOOK)
 
     def put(self, key, value):
@@ -228,7 +228,7 @@ class Team:
     def lose(self, what):
         """End this process alone, since it has lost the others. One process of each machine says so."""
         if self.status is None:
-            self.status = 1
+            self.status = LOST
             if self.local_rank == 0:
                 tqdm.write(f"{os.path.basename(sys.argv[0])}: {what}; {GO_ON}", file=sys.stderr)
 
@@ -249,7 +249,7 @@ class Team:
                     silent = [rank for rank, (_, since) in others.items() if beaten > since + self.timeout]
                     if silent:
                         what = f"process {silent[0]} has given no sign of life for timeout = {self.timeout} s"
-                        self.say(f"{what}; {GO_ON}", 1) if self.is_first else self.lose(what)
+                        self.say(f"{what}; {GO_ON}", LOST) if self.is_first else self.lose(what)
 
     # ---- a restart ----
 
@@ -296,7 +296,7 @@ class Team:
     def remember(self, status):
         """Have a restart go on with a run that was interrupted or has lost a process, and end at once after one that
         would end so again."""
-        if self.kept and not (self.can_restart and status in (1, 130)):
+        if self.kept and not (self.can_restart and status in (LOST, 130)):
             with contextlib.suppress(OSError, UserError):
                 if status and self.can_restart and not self.is_launched:
                     self.keep(self.path, {**self.kept, "status": status})

@@ -20,7 +20,7 @@ import termios
 import time
 
 import constants
-from pruning import checkpoint, digits, errors, files
+from pruning import checkpoint, digits, errors, files, training
 from pruning.plots import vae_pictures
 
 ROOT = os.path.dirname(os.path.abspath(constants.__file__))
@@ -50,8 +50,9 @@ class Program:
         self.process.start()
         STARTED.append(self.process)
         its.close()
+        assert ours.poll(60), "it does not begin"
         with contextlib.suppress(EOFError):  # it ended before
-            ours.recv()  # until the program itself begins
+            ours.recv()
 
     def end(self, seconds=60):
         """Its exit status and what it said on stdout and on stderr."""
@@ -64,10 +65,11 @@ def run_main(begun, text, streams, folder, arguments, conditions):
     """Run a program under these conditions.
 
     kill_at: SIGKILL before its number-th change of a file under logs/; kill_after: SIGKILL when it has written so many
-    checkpoints; file_limit: bytes that no file may exceed, and stdout goes nowhere; no_rights: as if not started by
-    root; fewer_digits: data set 0 is so many times smaller; words_and_pixels: pictures are not drawn; suite: the folder
-    of a copy of the suite whose program and edited files are taken; terminal: the path of the terminal that it runs at;
-    environment: variables, such as torchrun's.
+    checkpoints; diverges: a part of the name of the log whose loss is not finite in epoch 4; file_limit: bytes that no
+    file may exceed, and stdout goes nowhere; no_rights: as if not started by root; fewer_digits: data set 0 is so many
+    times smaller; words_and_pixels: pictures are not drawn; suite: the folder of a copy of the suite whose program and
+    edited files are taken; terminal: the path of the terminal that it runs at; environment: variables, such as
+    torchrun's.
     """
     os.chdir(folder)
     os.environ.update(conditions.get("environment", {}))
@@ -92,6 +94,8 @@ def run_main(begun, text, streams, folder, arguments, conditions):
     if "kill_after" in conditions:
         kill, write = killer(conditions["kill_after"]), checkpoint.write
         checkpoint.write = lambda *written: (write(*written), kill())
+    if "diverges" in conditions:
+        training.train_epoch = diverging(conditions["diverges"])
     if "suite" in conditions:
         for name in ("constants", "models", "ranking"):
             sys.modules.pop(name, None)
@@ -136,6 +140,15 @@ def killed_before(function, kill, open=open):
             kill()
         return function(subject, *arguments, **options)
     return call
+
+
+def diverging(name, train_epoch=training.train_epoch):
+    """What trains until a log of this name comes to epoch 4."""
+    def train(state, workload, settings, outputs, bar, stop):
+        if state.epoch == 4 and name in outputs.logs[0].name:
+            raise training.not_finite(state.epoch, 7, settings)
+        return train_epoch(state, workload, settings, outputs, bar, stop)
+    return train
 
 
 def fewer_digits(times, render=digits.render):

@@ -1,7 +1,6 @@
 """The arms of a comparison, of several seeds, one after the other and side by side; criteria of one's own."""
 import os
 import re
-import sys
 from types import SimpleNamespace
 
 import pytest
@@ -9,9 +8,8 @@ import torch
 from processes import Program
 from tiny import ALONE, PROGRAMS, contents, log_of, one_line, without_times
 
-import driver
 import ranking
-from pruning import arms, device, errors, files, pieces, runlog, training
+from pruning import arms, device, files, pieces, runlog
 
 EVERY = list(arms.ARMS)
 SEEDS = ["--seeds", "2", "--compare", "scratch,random,contribution"]
@@ -81,10 +79,10 @@ def test_a_further_criterion_is_one_more_function(small, drive, monkeypatch):
 # ---- seeds, side by side ----
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_runs_side_by_side_change_no_bit(program, small, drive):
+def test_runs_side_by_side_change_no_bit(program, small):
     for folder, count in (("one", "1"), ("two", "2")):
         given = [*ALONE[program], *SEEDS, "--jobs", count, "--log-folder", folder]
-        status, _, err = drive(*given, program=program)
+        status, _, err = Program(small, *given, program=program, words_and_pixels=True).end()
         assert (status, err) == (0, ""), err
     assert texts_in(small / "one") == texts_in(small / "two")
     one, two = ({os.path.basename(path): content for path, content in contents(small / folder).items()}
@@ -106,22 +104,10 @@ def test_seeds_are_the_runs_of_each_seed(small, drive):
 
 
 @pytest.mark.parametrize("count", ["1", "2"])
-def test_a_run_that_diverges_is_named_and_the_others_go_on(small, monkeypatch, capfd, count):
-    train_epoch = training.train_epoch
-
-    def diverging(state, workload, settings, outputs, bar, stop):
-        if state.epoch == 4 and "worstPruning-seed30" in outputs.logs[0].name:
-            raise training.not_finite(state.epoch, 7, settings)
-        return train_epoch(state, workload, settings, outputs, bar, stop)
-    monkeypatch.setattr(training, "train_epoch", diverging)
-    monkeypatch.chdir(small)
-    monkeypatch.setattr(sys, "argv", ["driver.py", *DRIVER, *SEEDS, "--jobs", count, "--log-folder", "logs",
-                                      "--dataset-folder", "datasets"])
-    with pytest.raises(SystemExit) as end:
-        errors.run_command(driver.main)
-    assert end.value.code == 2
-    assert re.fullmatch("random, seed 30: the loss is not finite at epoch 4, batch 7; .*",
-                        one_line(capfd.readouterr().err))
+def test_a_run_that_diverges_is_named_and_the_others_go_on(small, count):
+    status, _, err = Program(small, *DRIVER, *SEEDS, "--jobs", count, diverges="worstPruning-seed30").end()
+    assert status == 2
+    assert re.fullmatch("random, seed 30: the loss is not finite at epoch 4, batch 7; .*", one_line(err))
     logs = [runlog.parse_log(path) for path in contents(small / "logs") if path.endswith(".txt")]
     assert sorted((log.header["pruning"], log.header["seed"]) for log in logs if not log.summary) == [("random", 30)]
     assert len(logs) == 6

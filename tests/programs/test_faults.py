@@ -198,8 +198,9 @@ def test_after_a_kill_the_processes_go_on_with_their_own_logs(early, place, undi
     there = start_of(place, seed=31)
     if early:
         there = files.team_path(str(place / "logs"), "MNIST", "training_log", running.process.pid)
+    end = time.monotonic() + 60
     while not os.path.exists(there):
-        assert running.process.is_alive()
+        assert running.process.is_alive() and time.monotonic() < end
     os.kill(random.choice(children(running.process.pid)), signal.SIGKILL)
     status, out, err = running.end()
     assert (status, err) == (0, "") and out.count("a process was killed; all were started anew") == 1

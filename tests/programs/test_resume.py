@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 import torch
+from processes import Program
 from tiny import ALONE, ARMS, PROGRAMS, TINY, StopAt, contents, log_of, one_line, remains, start_of, stem_of
 
 import constants
@@ -509,9 +510,9 @@ def test_finished_runs_are_left_alone_by_a_resume(program, small, drive, monkeyp
     assert contents(small / "logs") == before
 
 
-def test_a_new_run_by_several_processes_keeps_what_an_interrupted_one_left(interrupted, drive):
+def test_a_new_run_by_several_processes_keeps_what_an_interrupted_one_left(interrupted):
     left = set(os.listdir(str(interrupted / "logs" / "MNIST")))
-    assert drive(*TINY["driver.py"], "--jobs", "2")[0] == 0
+    assert Program(interrupted, *TINY["driver.py"], "--jobs", "2").end()[0] == 0
     there = set(os.listdir(str(interrupted / "logs" / "MNIST")))
     assert {name.replace(".", ".1.", 1) for name in left if name.endswith("checkpoint")} <= there
 

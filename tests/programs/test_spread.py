@@ -121,12 +121,12 @@ def go_wrong(folder):
     import driver
     import models
     from pruning import spread
-    from pruning.errors import UserError
+    from pruning.errors import Lost, UserError
 
     def said(state, objective=driver.classify):
         try:
             train(folder, state, random_workload(objective, IMAGES), "magnitude")
-        except UserError as error:
+        except (Lost, UserError) as error:
             return str(error)
 
     def not_a_number(model, images, labels):

@@ -9,10 +9,10 @@ import sys
 import time
 
 import pytest
-from processes import Program, type_at_terminal, wait_for_epoch
+from processes import FORKS, STARTED, Program, type_at_terminal, wait_for_epoch
 from tiny import ALONE, log_of, one_line, remains
 
-from pruning import errors, files, team
+from pruning import errors, files, launch, team
 
 FLAGS = [*ALONE["driver.py"], "--seeds", "2", "--compare"]
 ENDLESS = [*FLAGS, "--total-epochs", "1000000", "--initial-iterations", "999999"]
@@ -108,7 +108,8 @@ def test_a_process_of_which_nothing_is_heard_is_named(start, small):
     wait_for_epoch(log_of(small, "random", seed=31))
     os.kill(running[1].process.pid, signal.SIGSTOP)
     status, _, err = running[0].end()
-    assert status == 1 and one_line(err).startswith("process 1 has given no sign of life for timeout = 2 s; go on with")
+    assert status == errors.LOST
+    assert one_line(err).startswith("process 1 has given no sign of life for timeout = 2 s; go on with")
 
 
 @pytest.fixture
@@ -124,19 +125,35 @@ def alone(monkeypatch, port):
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_missing_process_is_named_after_the_time_out(rank, alone):
     began = time.monotonic()
-    with pytest.raises(errors.UserError, match=f"process {1 - rank} .* within timeout = 1 s|not found the others"):
+    with pytest.raises(errors.Lost, match=f"process {1 - rank} .* within timeout = 1 s|not found the others"):
         alone(rank).join()
     assert time.monotonic() - began < 20
 
 
 def test_a_port_that_is_taken_is_one_line(alone, port):
-    with socket.socket() as other, pytest.raises(errors.UserError, match="has not found the others"):
+    with socket.socket() as other, pytest.raises(errors.Lost, match="has not found the others"):
         other.bind(("127.0.0.1", port))
         other.listen()
         alone(0).join()
 
 
 # ---- a restart ----
+
+def lose_one_at_first():
+    """A command one of whose two processes is stuck until they are started anew."""
+    if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+        if os.environ["RANK"] == "1":
+            time.sleep(1000)
+        raise errors.Lost("process 1 does not answer")
+
+
+def test_processes_that_lose_a_stuck_one_are_started_anew(tmp_path):
+    launching = FORKS.Process(target=launch.launch, args=(lose_one_at_first, 2, None, "cpu", str(tmp_path / "team")))
+    STARTED.append(launching)
+    launching.start()
+    launching.join(60)
+    assert launching.exitcode == 0
+
 
 def test_a_restart_goes_on_unless_the_run_had_ended_and_others_run_begins(monkeypatch, tmp_path):
     path, others = (files.team_path(str(tmp_path), "logs", "training_log", launcher) for launcher in (1, 2))
