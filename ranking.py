@@ -4,9 +4,12 @@ A criterion is one function (groups, passes, options) -> scores, one tensor of s
 highest score. `passes` runs the training set through the network if the criterion asks for it. To add a criterion,
 write one more such function and name it in CRITERIA.
 """
-import torch
+import math
 
-from pruning.device import exact
+import torch
+from torch.nn.functional import threshold
+
+from pruning.device import exact, single
 from pruning.elimination import steps_of_removal
 from pruning.layers import apply, by_neuron, channel, kind_of
 from pruning.passes import mean_over_passes
@@ -22,8 +25,8 @@ def contribution(groups, passes, options):
         C_avg[k] = mean of ratio[f, j, k] over f and j;  C_max[k] = its maximum
     For a filter, whose activation is a map, j goes over all places of the consumer's outputs. The tensor of all ratios
     is never made: the sum of neuron k's is |a[k]| d(sum of log D) / d|a[k]|. Neurons with one place are scored in
-    float64, where products of float32 numbers cannot underflow, those with several in the network's precision, float32
-    at least, and summed up in float64.
+    float64, where products of float32 numbers cannot underflow. Of those with several the layer's products are in the
+    precision of training, and the sum over images is in float64.
     """
     totals, maxima, counts = [0] * len(groups), [torch.zeros(())] * len(groups), [0] * len(groups)
     for heard in passes.inputs():
@@ -44,21 +47,16 @@ def shares(consumer, x, width, with_largest):
     a, w = number(x).abs().requires_grad_(), number(consumer.weight.detach()).abs()
     with torch.enable_grad():
         outputs = apply(consumer, a, w)                                # D
-    tiny = torch.finfo(w.dtype).tiny / torch.finfo(w.dtype).eps        # the inverse of smaller sums overflows
-    inverse = (outputs > tiny) / outputs.detach().clamp(min=tiny)
+    tiny = torch.finfo(w.dtype).tiny / torch.finfo(w.dtype).eps
+    inverse = threshold(outputs.detach(), tiny, math.inf).reciprocal_()  # 0 where it would overflow
     gradient, = torch.autograd.grad(outputs, a, inverse)               # d(sum of log D) / d|a|
     a = a.detach()
-    total = by_neuron(exact(a * gradient), consumer, width).transpose(0, 1).flatten(1).sum(1)
+    total = exact(by_neuron(a * gradient, consumer, width).reshape(len(a), width, -1).sum(2)).sum(0)
     largest = torch.zeros_like(total)
     if with_largest:  # neuron by neuron, so that the part of it in D fits in a processor's cache
         each = zip(a.chunk(width, channel(consumer)), w.chunk(width, kind_of(consumer).inputs))
         largest = exact(torch.stack([(apply(consumer, its_a, its_w) * inverse).max() for its_a, its_w in each]))
     return total, largest, outputs.numel()
-
-
-def single(tensor):
-    """The tensor in float32 if it has less precision."""
-    return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
 def randomised(groups, passes, options):

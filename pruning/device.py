@@ -83,6 +83,11 @@ def exact(tensor):
     return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()
 
 
+def single(tensor):
+    """The tensor in float32 if it has less precision, as an autocast network gives it."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
 def repeat_exactly(deterministic):
     """With True every operation gives the same bits each time, on a GPU as well; an operation that cannot, warns."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it, and reads it when it starts

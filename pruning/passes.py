@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from pruning import spread
-from pruning.device import exact, fixed_noise
+from pruning.device import exact, fixed_noise, single
 from pruning.layers import by_neuron, columns, in_evaluation, rows_of
 
 PATCHES = 64  # images at a time whose patches are laid out for `moments`
@@ -30,7 +30,8 @@ class Passes:
 
     @torch.no_grad()
     def inputs(self):
-        """Yield what all consumers get in a batch: {consumer: (B, ...)}. A VAE decodes posterior means."""
+        """Yield what all consumers get in a batch: {consumer: (B, ...)}, under autocast with little precision. A VAE
+        decodes posterior means."""
         moments = Moments(self.groups) if self.with_moments else None
         with self.listening(to_the_end=False) as heard:
             for images, _ in self.batches:
@@ -103,7 +104,7 @@ class Passes:
     def by_group(self, given):
         """{consumer: what it gets of every neuron} as one tensor per group; consumers with the same input count once,
         others give further places."""
-        blocks = [[by_neuron(given[consumer], consumer, group.width) for consumer in distinct(group, given)]
+        blocks = [[by_neuron(single(given[consumer]), consumer, group.width) for consumer in distinct(group, given)]
                   for group in self.groups]
         return [torch.cat([part.reshape(*part.shape[:2], -1) for part in some], 2) if len(some) > 1 else some[0]
                 for some in blocks]

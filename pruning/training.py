@@ -288,13 +288,14 @@ def prune(state, workload, settings, arm, logs):
 
 
 def ranked(state, workload, settings, arm, images):
-    """The Passes of images, a Split, and who survives an arm's ranking by them."""
+    """The Passes of images, a Split, and who survives an arm's ranking by them, in the precision of training."""
     def loss(model, images, labels):
         return workload.objective(model, images, labels)[1]["loss"]
 
     passes = Passes(state.model, state.groups, images, loss, settings.compensate)
     options = Options(settings.lambda_average, settings.lambda_max, generator(state.seed, state.epoch, RANDOM_RANKING))
-    return passes, survivors(passes, arm, options, settings.prune_percent)
+    with autocast(workload.dataset.train.labels.device, settings.precision):
+        return passes, survivors(passes, arm, options, settings.prune_percent)
 
 
 def ranking_images(state, workload, settings):

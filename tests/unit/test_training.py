@@ -18,7 +18,7 @@ import vae
 from pruning import compensation, cuda_graph, datasets, measures, runlog, training
 from pruning.checkpoint import Outputs
 from pruning.errors import Diverged
-from pruning.groups import widths_of
+from pruning.groups import groups_of, widths_of
 from pruning.passes import Passes
 from pruning.selection import survivors
 from pruning.signals import Stop
@@ -459,3 +459,19 @@ def test_bfloat16_rounds_the_products_and_keeps_weights_and_measures_in_float32(
         x = x.relu() if layer.out_features != 3 else x
     assert step_of("bfloat16") == pytest.approx(functional.cross_entropy(x, labels).item(), rel=1e-3)
     assert step_of("bfloat16") != step_of("float32")
+
+
+@pytest.mark.parametrize("name", ["contribution", "activation"])
+def test_a_ranking_in_bfloat16_has_the_scores_of_float32_within_a_hundredth(name):
+    def scores_of(precision):
+        torch.manual_seed(30)
+        state = state_of(models.build((1, 4, 4), [6], [20], 3), None)
+        state.groups = groups_of(state.model, torch.rand(4, 1, 4, 4), prune_filters=True)[0]
+        workload, found = random_workload(), []
+        arm = ARMS[name]._replace(criterion=lambda *given: found.extend(ARMS[name].criterion(*given)) or found)
+        training.ranked(state, workload, run_settings(precision=precision), arm, workload.dataset.train)
+        return found
+
+    for rounded, exact in zip(scores_of("bfloat16"), scores_of("float32")):
+        assert rounded.dtype == exact.dtype == torch.float64 and not torch.equal(rounded, exact)
+        torch.testing.assert_close(rounded, exact, rtol=0, atol=0.01 * exact.mean().item())
