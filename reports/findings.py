@@ -27,6 +27,7 @@ CLASSIFIED = ["MNIST", "FashionMNIST", "CIFAR10", "CIFAR100"]
 SMALL = experiments.SMALL
 RECONSTRUCTED = ["FashionMNIST", "CIFAR10"]
 SECOND = ["restarts", "constant", "published"]  # the regimes of the second volume
+SCHEDULES = ["constant", "restarts"]  # of which recoveries are compared
 AGAINST_CONTRIBUTION = table.minus("contribution")
 
 
@@ -74,6 +75,10 @@ def percent_removed(variants):
     return next(iter(variants["random"].values())).percent_removed()
 
 
+def recovery_name(kind, recovery):
+    return f"second/recovery/{kind}/{recovery}/MNIST"
+
+
 # ---- the numbers ----
 
 # The name in report.tex, and the results that are compared in one table.
@@ -81,6 +86,8 @@ EXPERIMENTS = {
     **{f"main/{name}": [f"main*/{name}", f"compensated/{name}"] for name in CLASSIFIED},
     **{f"published/{name}": [f"published*/{name}"] for name in CLASSIFIED},
     **{f"second/{kind}/{name}": [f"second/{kind}/*/{name}"] for kind in SECOND for name in CLASSIFIED},
+    **{f"recovery/{kind}/{recovery}": [recovery_name(kind, recovery)] for kind in SCHEDULES
+       for recovery in experiments.RECOVERIES},
     **{f"ways/{name}": [f"main*/{name}", f"lambdas/*/{name}", f"images/*/{name}"] for name in SMALL},
     **{f"vae/{name}": [f"vae/{name}", f"vae-compensated/{name}"] for name in RECONSTRUCTED},
     **{f"sweep/{increment}/{name}": [f"sweep/{increment}/{name}"] for increment in experiments.INCREMENTS
@@ -143,13 +150,13 @@ COMPARED = {"end": (Run.at_the_end, lambda run: True), "lost": (Run.lost_in_a_ro
 
 
 def versus():
-    """Contribution, plain and compensated, minus every other arm, and every compensated arm minus itself without: by
-    seed, and by all of COMPARED."""
+    """Contribution, plain and compensated, obs and kfac minus every other arm, and every compensated arm minus itself
+    without: by seed, and by all of COMPARED."""
     found = {}
     for name, variants in every_experiment():
         for own in variants:
             others = [other for other in variants if other != own and own in (
-                "contribution", "contribution, compensated", f"{other}, compensated")]
+                "contribution", "contribution, compensated", *experiments.SECOND_ORDER, f"{other}, compensated")]
             for what, (value, has) in COMPARED.items():
                 differences = {f"{name}/{own} - {other}/{what}": difference(variants[own], variants[other], value)
                                for other in others if has(next(iter(variants[other].values())))}

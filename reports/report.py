@@ -9,6 +9,7 @@ import os
 
 import findings  # puts the suite's folder on the path
 import matplotlib
+from experiments import RECOVERIES
 from findings import CLASSIFIED, RECONSTRUCTED, SMALL, cell, rows_of, runs_of, short, variants_of
 from matplotlib import pyplot
 
@@ -21,6 +22,7 @@ from pruning.plots import style, summaries, table
 from pruning.plots.runs import Run
 from pruning.plots.statistics import difference, estimate
 
+WORDS_OF = {"constant": "constant learning rate", "restarts": "cosine in every stretch"}
 SHORT_WORDS = {**{arm.name: arm.words for arm in ARMS.values()}, "contribution": "contribution", "random": "random",
                "scratch": "from scratch"}
 
@@ -84,6 +86,30 @@ def tabular(heads, columns, lines):
     return "\n".join([f"\\begin{{tabular}}{{@{{}}l{'r' * len(columns)}@{{}}}}", "\\toprule",
                       *([top, rules] if heads else []), " & ".join(["", *columns]) + r" \\", "\\midrule", *body,
                       "\\bottomrule", "\\end{tabular}"]) + "\n"
+
+
+def second_table(kind, show):
+    """A regime of the second volume, as heads and lines: for every data set test accuracy at the end, the difference to
+    contribution and what a round loses.
+
+    show: (value, whether it is significant after Holm's correction) -> its text.
+    """
+    (column,) = findings.AGAINST_CONTRIBUTION.values()
+    listed = {dataset: findings.rows_against_contribution(f"second/{kind}/*/{dataset}") for dataset in CLASSIFIED
+              if runs_of(f"second/{kind}/*/{dataset}")}
+    stars = {dataset: significant(rows, column) for dataset, rows in listed.items()}
+    lines = [(arm, [show(rows.get(arm, {}).get(name), name == column and arm in stars[dataset])
+                    for dataset, rows in listed.items() for name in ("test accuracy", column, "lost in a round")])
+             for arm in ARMS if any(arm in rows for rows in listed.values())]
+    return listed, lines
+
+
+def second_arms_table():
+    listed, lines = second_table("restarts", tex)
+    heads = [(f"{DATASETS[dataset]}, {removed(rows)}, $n={rows['random']['n']}$", 3)
+             for dataset, rows in listed.items()]
+    return tabular(heads, ["at the end", "$-$ contribution", "lost in a round"] * len(listed),
+                   [[SHORT_WORDS[arm], *cells] for arm, cells in lines])
 
 
 def published_table():
@@ -191,7 +217,7 @@ def cost_table():
                    [[words, *cost.values()] for words, cost in found.items() if cost])
 
 
-TABLES = {"main": lambda: arms_table("main", ["test accuracy", "lost in a round"]),
+TABLES = {"second": second_arms_table, "main": lambda: arms_table("main", ["test accuracy", "lost in a round"]),
           "main_arms": lambda: arms_table("main", ["test accuracy", "minus random"]),
           "published_arms": lambda: arms_table("published"), "published": published_table,
           "compensation": compensation_table, "ways": ways_table, "last_three": last_three_table, "vae": vae_table,
@@ -200,6 +226,27 @@ TABLES = {"main": lambda: arms_table("main", ["test accuracy", "lost in a round"
 
 
 # ---- figures ----
+
+def draw_recovery(runs):
+    """Test accuracy at the end minus contribution's, paired by seed, against the epochs after a round; a panel for each
+    schedule of the learning rate."""
+    looks, counts = summaries.looks_of(runs), []
+    _, panels = pyplot.subplots(1, len(findings.SCHEDULES), sharey=True, layout="constrained", figsize=(9, 4))
+    for kind, axes in zip(findings.SCHEDULES, panels):
+        there = {recovery: variants_of(findings.recovery_name(kind, recovery)) for recovery in RECOVERIES
+                 if runs_of(findings.recovery_name(kind, recovery))}
+        for position, arm in enumerate(arm for arm in looks if arm != "contribution"):
+            values = [difference(variants[arm], variants["contribution"], Run.at_the_end).pairs
+                      for variants in there.values()]
+            counts += map(len, values)
+            summaries.draw_means(axes, range(len(there)), values, looks[arm], "", (position - 2) / 5)
+        axes.axhline(0, color=ARMS["contribution"].colour, linewidth=1)
+        axes.set_xticks(range(len(there)), map(str, there))
+        axes.set(title=f"MNIST, {WORDS_OF[kind]}", xlabel="epochs after each of nine rounds (arms side by side)")
+        axes.grid(color="0.92")
+    panels[0].set_ylabel("test accuracy (%) at the end\nminus contribution-based pruning")
+    style.draw_legend(panels[0].figure, panels[0].get_legend_handles_labels()[0], style.interval_marks(counts, True))
+
 
 def draw(folder):
     """The figures of report and README, as PDF and PNG."""
@@ -214,6 +261,7 @@ def draw(folder):
         "arms": (summaries.draw_variants, main),
         **{f"differences_{kind}": (summaries.draw_differences, runs_of(*(f"{kind}/{dataset}" for dataset in SMALL)))
            for kind in ("main", "published")},
+        "recovery": (draw_recovery, runs_of("second/recovery")),
         "ways": (summaries.draw_variants, [run for run in runs_of(*(
             f"{kind}/{dataset}" for dataset in SMALL for kind in ("main", "lambdas/*", "images/*")))
             if run.arm.name == "contribution"]),
@@ -240,25 +288,12 @@ def accuracy_page_table(kind):
 
 
 def second_page_table(kind):
-    """Test accuracy at the end of a regime of the second volume, the difference to contribution with a star where it is
-    significant after Holm's correction, and what a round loses, in Markdown."""
-    (column,) = findings.AGAINST_CONTRIBUTION.values()
-    listed = {dataset: findings.rows_against_contribution(f"second/{kind}/*/{dataset}") for dataset in CLASSIFIED
-              if runs_of(f"second/{kind}/*/{dataset}")}
-    stars = {dataset: significant(rows, column) for dataset, rows in listed.items()}
-    lines = []
-    for arm in (arm for arm in ARMS if any(arm in rows for rows in listed.values())):
-        cells = [ARMS[arm].words]
-        for dataset, rows in listed.items():
-            row = rows.get(arm, {})
-            texts = [table.cell_text(row.get(name)) for name in ("test accuracy", column, "lost in a round")]
-            texts[1] += " *" * (arm in stars[dataset])
-            cells += texts
-        lines.append(cells)
+    """second_table in Markdown."""
+    listed, lines = second_table(kind, lambda value, star: table.cell_text(value) + " *" * star)
     heads = [text for dataset, rows in listed.items() for text in (
         f"{DATASETS[dataset]}, {rows['random']['neurons removed (%)']:.1f} % removed, n = {rows['random']['n']}",
         "minus contribution", "lost in a round")]
-    return table.as_markdown(["test accuracy (%)", *heads], lines)
+    return table.as_markdown(["test accuracy (%)", *heads], [[ARMS[arm].words, *cells] for arm, cells in lines])
 
 
 def vae_page_table():
