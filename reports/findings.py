@@ -79,6 +79,12 @@ def recovery_name(kind, recovery):
     return f"second/recovery/{kind}/{recovery}/MNIST"
 
 
+def recoveries(kind):
+    """{epochs after a round: {variant: {seed: Run}}} of a schedule of the learning rate, as far as it was run."""
+    names = {recovery: recovery_name(kind, recovery) for recovery in experiments.RECOVERIES}
+    return {recovery: variants_of(name) for recovery, name in names.items() if runs_of(name)}
+
+
 # ---- the numbers ----
 
 # The name in report.tex, and the results that are compared in one table.
@@ -115,7 +121,7 @@ def numbers():
                   for column, text in costs(name).items()})
     found.update({f"precision/bfloat16 - float32/{arm}, {epochs} epochs": cell(bfloat16_minus_float32(*sides))
                   for arm, epochs, *sides in in_both_precisions()})
-    return {**found, **versus(), **wins(), **spreads(), **starts()}
+    return {**found, **versus(), **trends(), **wins(), **spreads(), **starts()}
 
 
 def short(column):
@@ -182,6 +188,20 @@ def holm(tests):
         least = max(least, min(1, p * (len(tests) - number)))
         corrected[key] = least
     return corrected
+
+
+def trends():
+    """By how much one arm's lead over another is larger with the fewest epochs after a round than with the most, paired
+    by seed."""
+    found = {}
+    for kind, listed in ((kind, recoveries(kind)) for kind in SCHEDULES):
+        ends = [min(listed), max(listed)] if len(listed) > 1 else []
+        for own, other in (("contribution", "random"), ("kfac", "random"), ("kfac", "contribution")) if ends else ():
+            leads = [{seed: run.at_the_end() - listed[end][other][seed].at_the_end()
+                      for seed, run in listed[end][own].items()} for end in ends]
+            one, key = difference(*leads, float), f"recovery/{kind}/{own} - {other}, {ends[0]} minus {ends[1]}"
+            found.update({key: cell(one), f"{key}/p": probability(one.p)})
+    return found
 
 
 def wins():

@@ -9,7 +9,6 @@ import os
 
 import findings  # puts the suite's folder on the path
 import matplotlib
-from experiments import RECOVERIES
 from findings import CLASSIFIED, RECONSTRUCTED, SMALL, cell, rows_of, runs_of, short, variants_of
 from matplotlib import pyplot
 
@@ -112,6 +111,24 @@ def second_arms_table():
                    [[SHORT_WORDS[arm], *cells] for arm, cells in lines])
 
 
+def recovery_lines(show):
+    """The schedule and the epochs after a round of each column, and {arm: its texts} of test accuracy at the end.
+
+    show: estimate -> its text.
+    """
+    columns = {(kind, recovery): variants for kind in findings.SCHEDULES
+               for recovery, variants in findings.recoveries(kind).items()}
+    arms = next(iter(columns.values()), {})
+    return list(columns), {arm: [show(at_the_end(variants[arm])) for variants in columns.values()] for arm in arms}
+
+
+def recovery_table():
+    columns, lines = recovery_lines(tex)
+    heads = [(f"MNIST, {words}", sum(kind == own for kind, _ in columns)) for own, words in WORDS_OF.items()]
+    return tabular([head for head in heads if head[1]], [str(recovery) for _, recovery in columns],
+                   [[SHORT_WORDS[arm], *cells] for arm, cells in lines.items()])
+
+
 def published_table():
     """The published table again: training accuracy as published, beside training and test accuracy of ours."""
     published = {"MNIST": (68, 92.17), "CIFAR10": (41, 91.40), "CIFAR100": (41, 76.25)}  # percent removed, accuracy
@@ -124,7 +141,7 @@ def published_table():
                 cells += [f"{row['neurons removed (%)']:.1f}\\,\\%", tex(row["training accuracy"]),
                           tex(row["test accuracy"])]
             else:
-                cells += [findings.why_missing(f"{kind}/{dataset}"), "", ""]
+                cells.append(f"\\multicolumn{{3}}{{c}}{{{findings.why_missing(f'{kind}/{dataset}')}}}")
         lines.append(cells)
     return tabular([("published", 1), ("published hyperparameters", 3), ("our hyperparameters", 3)],
                    ["training", *["removed", "training", "test"] * 2], lines)
@@ -217,7 +234,8 @@ def cost_table():
                    [[words, *cost.values()] for words, cost in found.items() if cost])
 
 
-TABLES = {"second": second_arms_table, "main": lambda: arms_table("main", ["test accuracy", "lost in a round"]),
+TABLES = {"second": second_arms_table, "recovery": recovery_table,
+          "main": lambda: arms_table("main", ["test accuracy", "lost in a round"]),
           "main_arms": lambda: arms_table("main", ["test accuracy", "minus random"]),
           "published_arms": lambda: arms_table("published"), "published": published_table,
           "compensation": compensation_table, "ways": ways_table, "last_three": last_three_table, "vae": vae_table,
@@ -233,8 +251,7 @@ def draw_recovery(runs):
     looks, counts = summaries.looks_of(runs), []
     _, panels = pyplot.subplots(1, len(findings.SCHEDULES), sharey=True, layout="constrained", figsize=(9, 4))
     for kind, axes in zip(findings.SCHEDULES, panels):
-        there = {recovery: variants_of(findings.recovery_name(kind, recovery)) for recovery in RECOVERIES
-                 if runs_of(findings.recovery_name(kind, recovery))}
+        there = findings.recoveries(kind)
         for position, arm in enumerate(arm for arm in looks if arm != "contribution"):
             values = [difference(variants[arm], variants["contribution"], Run.at_the_end).pairs
                       for variants in there.values()]
@@ -242,7 +259,7 @@ def draw_recovery(runs):
             summaries.draw_means(axes, range(len(there)), values, looks[arm], "", (position - 2) / 5)
         axes.axhline(0, color=ARMS["contribution"].colour, linewidth=1)
         axes.set_xticks(range(len(there)), map(str, there))
-        axes.set(title=f"MNIST, {WORDS_OF[kind]}", xlabel="epochs after each of nine rounds (arms side by side)")
+        axes.set(title=f"MNIST, {WORDS_OF[kind]}", xlabel=f"epochs after each of nine rounds{summaries.BESIDE}")
         axes.grid(color="0.92")
     panels[0].set_ylabel("test accuracy (%) at the end\nminus contribution-based pruning")
     style.draw_legend(panels[0].figure, panels[0].get_legend_handles_labels()[0], style.interval_marks(counts, True))
@@ -256,8 +273,8 @@ def draw(folder):
     wanted = {
         "removed": (summaries.draw_removed, runs_of(*(f"{kind}/{dataset}" for dataset in SMALL if runs_of(
             f"sweep/*/{dataset}") for kind in ("main", "sweep/*")))),
-        "rounds": (summaries.draw_rounds, [run for run in main if run.arm.name in
-                                           ("contribution", "random", "reversed", "magnitude", "taylor")]),
+        "rounds": (summaries.draw_rounds, [run for run in runs_of(*(f"main/{dataset}" for dataset in SMALL))
+                                           if run.arm.name in ("contribution", "random", "reversed", "magnitude")]),
         "arms": (summaries.draw_variants, main),
         **{f"differences_{kind}": (summaries.draw_differences, runs_of(*(f"{kind}/{dataset}" for dataset in SMALL)))
            for kind in ("main", "published")},
@@ -277,7 +294,7 @@ def draw(folder):
 
 def accuracy_page_table(kind):
     """Test accuracy at the end, and what a round loses of it, in Markdown."""
-    listed = {dataset: rows_of(f"{kind}*/{dataset}") for dataset in CLASSIFIED if runs_of(f"{kind}/{dataset}")}
+    listed = {dataset: rows_of(f"{kind}*/{dataset}") for dataset in CLASSIFIED if runs_of(f"{kind}*/{dataset}")}
     lines = [[arm.words, *(table.cell_text(rows.get(arm.name, {}).get(column)) for rows in listed.values()
                            for column in ("test accuracy", "lost in a round"))] for arm in ARMS.values()
              if any(arm.name in rows for rows in listed.values())]
@@ -296,6 +313,13 @@ def second_page_table(kind):
     return table.as_markdown(["test accuracy (%)", *heads], [[ARMS[arm].words, *cells] for arm, cells in lines])
 
 
+def recovery_page_table():
+    """recovery_lines in Markdown."""
+    columns, lines = recovery_lines(table.cell_text)
+    return table.as_markdown(["test accuracy (%)", *(f"{WORDS_OF[kind]}, {recovery}" for kind, recovery in columns)],
+                             [[ARMS[arm].words, *cells] for arm, cells in lines.items()])
+
+
 def vae_page_table():
     """The loss of the VAEs at the end, what a round adds to it, and the differences to the controls, in Markdown."""
     columns = ["n", "neurons removed", "test loss", "added in a round", "minus none", "minus random"]
@@ -310,12 +334,13 @@ def vae_page_table():
 
 
 # {page: {the marker of a table in it: what makes the table}}
-PAGES = {"README.md": {"results": lambda: accuracy_page_table("main")},
+PAGES = {"README.md": {"results": lambda: accuracy_page_table("second/restarts/")},
          "docs/results.md": {"main results": lambda: accuracy_page_table("main"),
                              "published results": lambda: accuracy_page_table("published"),
                              "filter results": lambda: accuracy_page_table("filters"),
                              **{f"second {kind} results": (lambda kind=kind: second_page_table(kind))
-                                for kind in findings.SECOND if runs_of(f"second/{kind}")}},
+                                for kind in findings.SECOND if runs_of(f"second/{kind}")},
+                             "recovery results": recovery_page_table},
          "docs/vae-and-celeba.md": {"vae results": vae_page_table}}
 
 
