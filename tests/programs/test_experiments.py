@@ -217,7 +217,7 @@ def test_the_report_quotes_numbers_and_sources_that_there_are():
     assert len(quoted) > 50 and quoted <= set(re.findall(r"csname val:(.*?)\\endcsname",
                                                          read("reports", "generated", "numbers.tex")))
     cited = {key for keys in re.findall(r"\\cite[pt]?(?:\[[^]]*\])*{([^}]*)}", text) for key in keys.split(",")}
-    assert 15 <= len(cited) <= 25 and cited <= set(re.findall(r"@\w+{(.*),", read("reports", "references.bib")))
+    assert len(cited) >= 15 and cited <= set(re.findall(r"@\w+{(.*),", read("reports", "references.bib")))
 
 
 def test_the_docs_say_of_the_precisions_what_the_results_do():
