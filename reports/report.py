@@ -19,7 +19,7 @@ from pruning.arms import ARMS
 from pruning.menu import DATASETS
 from pruning.plots import style, summaries, table
 from pruning.plots.runs import Run
-from pruning.plots.statistics import difference, estimate
+from pruning.plots.statistics import Difference, Estimate, difference, estimate
 
 WORDS_OF = {"constant": "constant learning rate", "restarts": "cosine in every stretch"}
 SHORT_WORDS = {**{arm.name: arm.words for arm in ARMS.values()}, "contribution": "contribution", "random": "random",
@@ -304,9 +304,16 @@ def accuracy_page_table(kind):
     return table.as_markdown(heads, lines)
 
 
+def with_test(value, star):
+    """A number in Markdown, with the t-test of a difference: Wilcoxon's p-values depend on scipy's version."""
+    if not isinstance(value, Difference):
+        return table.cell_text(value)
+    return f"{table.cell_text(Estimate(value.mean, value.half))} ({findings.probability(value.p)})" + " *" * star
+
+
 def second_page_table(kind):
     """second_table in Markdown."""
-    listed, lines = second_table(kind, lambda value, star: table.cell_text(value) + " *" * star)
+    listed, lines = second_table(kind, with_test)
     heads = [text for dataset, rows in listed.items() for text in (
         f"{DATASETS[dataset]}, {rows['random']['neurons removed (%)']:.1f} % removed, n = {rows['random']['n']}",
         "minus contribution", "lost in a round")]
