@@ -44,7 +44,7 @@ SETTINGS = {
                                 "epochs between two checkpoints; there is one after every round too"),
     "device": Setting(str, "auto, cpu, cuda or mps", lambda s: s in ("auto", "cpu", "cuda", "mps"), "where to train"),
     "precision": Setting(str, "auto, float32 or bfloat16", lambda s: s in ("auto", "float32", "bfloat16"),
-                         "of the products in a training step, auto for bfloat16 if it pays"),
+                         "of products in steps and rounds, auto for bfloat16 if it pays"),
     "deterministic": Setting(bool, *BOOLEAN,
                              "the same bits at every run on one machine; may be slower on a GPU"),
     "cuda_graphs": Setting(bool, *BOOLEAN,
