@@ -27,7 +27,7 @@ CLASSIFIED = ["MNIST", "FashionMNIST", "CIFAR10", "CIFAR100"]
 SMALL = experiments.SMALL
 RECONSTRUCTED = ["FashionMNIST", "CIFAR10"]
 SECOND = ["restarts", "constant", "published"]  # the regimes of the second volume
-SCHEDULES = ["constant", "restarts"]  # of which recoveries are compared
+SCHEDULES = ["constant", "restarts"]  # those of the learning rate with which recoveries are compared
 AGAINST_CONTRIBUTION = table.minus("contribution")
 
 
