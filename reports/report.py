@@ -6,6 +6,7 @@
 Every number of report.tex is one of generated/numbers.tex; one that the results do not have stops LaTeX.
 """
 import os
+import re
 
 import findings  # puts the suite's folder on the path
 import matplotlib
@@ -27,10 +28,12 @@ SHORT_WORDS = {**{arm.name: arm.words for arm in ARMS.values()}, "contribution":
 
 
 def as_macros(found):
-    r"""LaTeX that makes \val{key} give the text of a key, and \val of another one an error."""
+    r"""LaTeX that makes \val{key} give the text of each key that report.tex quotes, and an error for one not found."""
+    with open(os.path.join(findings.ROOT, "reports", "report.tex"), encoding="utf-8") as file:
+        quoted = re.findall(r"\\val{([^}]*)}", " ".join(file.read().split()))
     lines = ["% Made by reports/report.py from reports/results; not to be edited."]
-    lines += [f"\\expandafter\\def\\csname val:{key}\\endcsname{{\\ensuremath{{{text}}}}}"
-              for key, text in sorted(found.items())]
+    lines += [f"\\expandafter\\def\\csname val:{key}\\endcsname{{\\ensuremath{{{found[key]}}}}}"
+              for key in sorted(found.keys() & set(quoted))]
     return "\n".join(lines) + "\n"
 
 

@@ -221,10 +221,9 @@ def test_the_report_quotes_numbers_and_sources_that_there_are():
 
 
 def test_the_docs_say_of_the_precisions_what_the_results_do():
-    page, numbers = " ".join(read("docs", "performance.md").split()), read("reports", "generated", "numbers.tex")
+    page, numbers = " ".join(read("docs", "performance.md").split()), findings.numbers()
     for key in ("bfloat16/none/test accuracy", "float32/none/test accuracy", "bfloat16 - float32/none, 40 epochs"):
-        value = re.search(re.escape(f"val:precision/{key}\\endcsname{{\\ensuremath{{") + "(.*)}}", numbers).group(1)
-        assert value.replace("\\pm", "±") in page
+        assert numbers[f"precision/{key}"].replace("\\pm", "±") in page
 
 
 def test_neurons_that_no_training_image_activates_are_counted():
