@@ -21,6 +21,7 @@ from pruning.errors import LOST, Interrupted, Lost, UserError
 LOOK, BEAT = 0.1, 1  # seconds between two looks at the store, and between two signs of life
 HEARD = 5  # seconds for which a process that ends waits for the others to notice
 GO_ON = "go on with --resume and any of the logs"
+NO_STORE = "the store of all processes cannot be reached any more"
 COMMAND = "PRUNING_COMMAND"  # in the environment of processes that --jobs starts: what the launching process has read
 
 
@@ -47,7 +48,7 @@ class Team:
         self.path, self.kept = None, None  # the file of begin(), and what it holds
         self.stop = None  # a signals.Stop, once there is one
         self.entries, self.reading, self.broadcasts = [], threading.Lock(), 0
-        self.has_left, self.on_entry = threading.Event(), lambda entry: None
+        self.has_left, self.on_entry, self.beats = threading.Event(), lambda entry: None, 0
         # Of what started this process: the same after a restart, when processes of this machine may have other ranks.
         self.agent = f"{socket.gethostname()} {os.getppid()} {began(os.getppid())}"
 
@@ -62,6 +63,7 @@ class Team:
             errors.say = self.say
             self.watch = threading.Thread(target=self.watch_others, daemon=True)
             self.watch.start()
+            threading.Thread(target=self.watch_store, daemon=True).start()
             atexit.register(self.leave)
 
     # ---- the store ----
@@ -222,7 +224,7 @@ class Team:
         try:
             yield
         except RuntimeError:
-            self.lose("the store of all processes cannot be reached any more")
+            self.lose(NO_STORE)
             sys.exit(self.status)
 
     def lose(self, what):
@@ -241,6 +243,7 @@ class Team:
                 self.hear()
                 if self.status is None and time.monotonic() > beaten + BEAT:
                     beaten = time.monotonic()
+                    self.beats += 1
                     with self.reaching():
                         self.store.add(f"beat {self.rank}", 1)
                         for rank, (count, since) in others.items():
@@ -250,6 +253,16 @@ class Team:
                     if silent:
                         what = f"process {silent[0]} has given no sign of life for timeout = {self.timeout} s"
                         self.say(f"{what}; {GO_ON}", LOST) if self.is_first else self.lose(what)
+
+    def watch_store(self):
+        """End this process if its calls of the store wait for an answer for too long, as they do without an end if a
+        network or the store's own process has stopped. Only this thread makes no such calls."""
+        beats, silent = 0, 0
+        while self.status is None and not self.has_left.wait(BEAT):
+            beats, silent = self.beats, 0 if self.beats != beats else silent + BEAT
+            if silent > self.timeout:
+                self.lose(NO_STORE)
+                os._exit(LOST)
 
     # ---- a restart ----
 

@@ -27,10 +27,11 @@ def port():
 
 @pytest.fixture
 def start(small, port):
-    """Start the program of a rank as torchrun does, in the folder of a tiny MNIST or one below."""
-    def start(rank, *arguments, size=2, here="", program="driver.py", **conditions):
-        environment = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank), "WORLD_SIZE": str(size),
-                       "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": str(size)}
+    """Start the program of a rank as torchrun does, in the folder of a tiny MNIST or one below. on_machine: how
+    many processes each machine has."""
+    def start(rank, *arguments, on_machine=2, here="", program="driver.py", **conditions):
+        environment = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank), "WORLD_SIZE": "2",
+                       "LOCAL_RANK": str(rank % on_machine), "LOCAL_WORLD_SIZE": str(on_machine)}
         return Program(small / here, *arguments, program=program, environment=environment, words_and_pixels=True,
                        **conditions)
     return start
@@ -103,13 +104,16 @@ def test_a_signal_to_one_process_stops_all_which_go_on_in_another_number(start, 
     assert remains(small) == stopped
 
 
-def test_a_process_of_which_nothing_is_heard_is_named(start, small):
-    running = [start(rank, *ENDLESS, "--timeout", "2") for rank in (0, 1)]
+@pytest.mark.parametrize("stuck, said", [
+    (1, "process 1 has given no sign of life for timeout = 2 s; go on with"),
+    (0, "the store of all processes cannot be reached any more; go on with"),
+])
+def test_a_process_of_which_nothing_is_heard_is_named(stuck, said, start, small):
+    running = [start(rank, *ENDLESS, "--timeout", "2", on_machine=1) for rank in (0, 1)]
     wait_for_epoch(log_of(small, "random", seed=31))
-    os.kill(running[1].process.pid, signal.SIGSTOP)
-    status, _, err = running[0].end()
-    assert status == errors.LOST
-    assert one_line(err).startswith("process 1 has given no sign of life for timeout = 2 s; go on with")
+    os.kill(running[stuck].process.pid, signal.SIGSTOP)
+    status, _, err = running[1 - stuck].end()
+    assert status == errors.LOST and one_line(err).startswith(said)
 
 
 @pytest.fixture
