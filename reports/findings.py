@@ -28,7 +28,6 @@ SMALL = experiments.SMALL
 RECONSTRUCTED = ["FashionMNIST", "CIFAR10"]
 SECOND = ["restarts", "constant", "published"]  # the regimes of the second volume
 SCHEDULES = ["constant", "restarts"]  # those of the learning rate with which recoveries are compared
-AGAINST_CONTRIBUTION = table.minus("contribution")
 
 
 @functools.lru_cache(maxsize=None)  # every table reads them
@@ -58,10 +57,18 @@ def rows_of(*names):
 
 
 @functools.lru_cache(maxsize=None)
-def rows_against_contribution(*names):
-    """Like rows_of, with the differences to contribution alone."""
+def rows_against(control, *names):
+    """Like rows_of, with the differences to one arm alone."""
     variants = variants_of(*names)
-    return dict(zip(variants, table.rows(variants, AGAINST_CONTRIBUTION)))
+    return dict(zip(variants, table.rows(variants, table.minus(control))))
+
+
+def second_volume(kind, control):
+    """{data set: rows_against an arm} of a regime of the second volume, for the data sets on which that arm and others
+    were run."""
+    there = {dataset: f"second/{kind}/*/{dataset}" for dataset in CLASSIFIED}
+    return {dataset: rows_against(control, name) for dataset, name in there.items()
+            if {control, "random"} <= {run.arm.name for run in runs_of(name)}}
 
 
 def parts_removed(dataset):
@@ -100,6 +107,7 @@ EXPERIMENTS = {
        for name in SMALL},
     **{f"precision/{precision}": [f"precision/{precision}/CIFAR10"] for precision in ("float32", "bfloat16")},
     "float32/CIFAR10": ["float32/CIFAR10"],
+    "filters/CIFAR10": ["filters/CIFAR10"],
 }
 
 
@@ -225,11 +233,11 @@ def wins():
 def spreads():
     """How far the criteria lie apart before and after a round, at most; where single seeds of two arms end."""
     found = {}
-    for name in (name for name in EXPERIMENTS if name.startswith(("main/", "published/")) and runs_of(name)):
+    for name in (name for name in EXPERIMENTS if name.startswith(("main/", "published/", "second/"))
+                 and runs_of(*EXPERIMENTS[name])):
         variants = variants_of(EXPERIMENTS[name][0])
         ends = {arm: {seed: run.at_the_end() for seed, run in seeds.items()} for arm, seeds in variants.items()}
-        for arm in ends.keys() & {"contribution", "scratch"}:
-            found[f"{name}/{arm}/median"] = f"{median(ends[arm].values()):.2f}"
+        for arm in ends:
             found[f"{name}/{arm}/lowest"] = f"{min(ends[arm].values()):.2f}"
         if "scratch" in variants:
             worst = min(variants["scratch"].values(), key=Run.at_the_end)

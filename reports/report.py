@@ -43,8 +43,8 @@ def as_macros(found):
 ARMS_COLUMNS = {"test accuracy": "at the end", "minus random": "$-$ random", "lost in a round": "lost in a round"}
 
 
-def arms_table(kind, columns=tuple(ARMS_COLUMNS)):
-    """Every arm, with these of ARMS_COLUMNS for every data set."""
+def arms_table(kind):
+    """Every arm of the first volume, with ARMS_COLUMNS for every data set."""
     listed = {dataset: rows_of(f"{kind}*/{dataset}") for dataset in CLASSIFIED if runs_of(f"{kind}/{dataset}")}
     stars = {dataset: significant(rows) for dataset, rows in listed.items()}
     lines = []
@@ -52,11 +52,12 @@ def arms_table(kind, columns=tuple(ARMS_COLUMNS)):
         cells = [SHORT_WORDS[arm]]
         for dataset, rows in listed.items():
             row = {short(column): value for column, value in rows.get(arm, {}).items()}
-            cells += [tex(row.get(column), arm in stars[dataset] and column == "minus random") for column in columns]
+            cells += [tex(row.get(column), arm in stars[dataset] and column == "minus random")
+                      for column in ARMS_COLUMNS]
         lines.append(cells)
-    heads = [(f"{DATASETS[dataset]}, {removed(rows)}, $n={rows['none']['n']}$", len(columns))
+    heads = [(f"{DATASETS[dataset]}, {removed(rows)}, $n={rows['none']['n']}$", len(ARMS_COLUMNS))
              for dataset, rows in listed.items()]
-    return tabular(heads, [ARMS_COLUMNS[column] for column in columns] * len(listed), lines)
+    return tabular(heads, list(ARMS_COLUMNS.values()) * len(listed), lines)
 
 
 def removed(rows):
@@ -96,9 +97,8 @@ def second_table(kind, show):
 
     show: (value, whether it is significant after Holm's correction) -> its text.
     """
-    (column,) = findings.AGAINST_CONTRIBUTION.values()
-    listed = {dataset: findings.rows_against_contribution(f"second/{kind}/*/{dataset}") for dataset in CLASSIFIED
-              if runs_of(f"second/{kind}/*/{dataset}")}
+    (column,) = table.minus("contribution").values()
+    listed = findings.second_volume(kind, "contribution")
     stars = {dataset: significant(rows, column) for dataset, rows in listed.items()}
     lines = [(arm, [show(rows.get(arm, {}).get(name), name == column and arm in stars[dataset])
                     for dataset, rows in listed.items() for name in ("test accuracy", column, "lost in a round")])
@@ -106,12 +106,27 @@ def second_table(kind, show):
     return listed, lines
 
 
-def second_arms_table():
-    listed, lines = second_table("restarts", tex)
+def second_arms_table(kind):
+    listed, lines = second_table(kind, tex)
     heads = [(f"{DATASETS[dataset]}, {removed(rows)}, $n={rows['random']['n']}$", 3)
              for dataset, rows in listed.items()]
     return tabular(heads, ["at the end", "$-$ contribution", "lost in a round"] * len(listed),
                    [[SHORT_WORDS[arm], *cells] for arm, cells in lines])
+
+
+def kfac_table():
+    """Every arm minus K-FAC at the end, in all regimes of the second volume."""
+    (column,) = table.minus("kfac").values()
+    by_kind = {kind: findings.second_volume(kind, "kfac") for kind in findings.SECOND}
+    listed = {(dataset, kind): rows for dataset in CLASSIFIED for kind, found in by_kind.items()
+              for rows in [found.get(dataset)] if rows}
+    stars = {key: significant(rows, column) for key, rows in listed.items()}
+    lines = [[SHORT_WORDS[arm], *(tex(rows.get(arm, {}).get(column), arm in stars[key])
+                                  for key, rows in listed.items())]
+             for arm in ARMS if arm != "kfac" and any(arm in rows for rows in listed.values())]
+    datasets = [dataset for dataset, _ in listed]
+    return tabular([(DATASETS[dataset], datasets.count(dataset)) for dataset in dict.fromkeys(datasets)],
+                   [f"{kind}, $n={rows['kfac']['n']}$" for (_, kind), rows in listed.items()], lines)
 
 
 def recovery_lines(show):
@@ -138,13 +153,14 @@ def published_table():
     lines = []
     for dataset, (percent, accuracy) in published.items():
         cells = [DATASETS[dataset], f"{accuracy:.2f} @ {percent}\\,\\%"]
-        for kind in ("published", "main"):
-            if runs_of(f"{kind}/{dataset}"):
-                row = rows_of(f"{kind}*/{dataset}")["contribution"]
+        for kind, first in (("published", "published"), ("constant", "main")):
+            there = list(filter(runs_of, (f"second/{kind}/*/{dataset}", f"{first}*/{dataset}")))
+            if there:
+                row = rows_of(there[0])["contribution"]
                 cells += [f"{row['neurons removed (%)']:.1f}\\,\\%", tex(row["training accuracy"]),
                           tex(row["test accuracy"])]
             else:
-                cells.append(f"\\multicolumn{{3}}{{c}}{{{findings.why_missing(f'{kind}/{dataset}')}}}")
+                cells.append(f"\\multicolumn{{3}}{{c}}{{{findings.why_missing(f'{first}/{dataset}')}}}")
         lines.append(cells)
     return tabular([("published", 1), ("published hyperparameters", 3), ("our hyperparameters", 3)],
                    ["training", *["removed", "training", "test"] * 2], lines)
@@ -237,9 +253,8 @@ def cost_table():
                    [[words, *cost.values()] for words, cost in found.items() if cost])
 
 
-TABLES = {"second": second_arms_table, "recovery": recovery_table,
-          "main": lambda: arms_table("main", ["test accuracy", "lost in a round"]),
-          "main_arms": lambda: arms_table("main", ["test accuracy", "minus random"]),
+TABLES = {**{f"second_{kind}": (lambda kind=kind: second_arms_table(kind)) for kind in findings.SECOND},
+          "kfac": kfac_table, "recovery": recovery_table, "main": lambda: arms_table("main"),
           "published_arms": lambda: arms_table("published"), "published": published_table,
           "compensation": compensation_table, "ways": ways_table, "last_three": last_three_table, "vae": vae_table,
           "cost": cost_table, "precision": precision_table,
@@ -346,7 +361,6 @@ def vae_page_table():
 # {page: {the marker of a table in it: what makes the table}}
 PAGES = {"README.md": {"results": lambda: accuracy_page_table("second/restarts/")},
          "docs/results.md": {"main results": lambda: accuracy_page_table("main"),
-                             "published results": lambda: accuracy_page_table("published"),
                              "filter results": lambda: accuracy_page_table("filters"),
                              **{f"second {kind} results": (lambda kind=kind: second_page_table(kind))
                                 for kind in findings.SECOND if runs_of(f"second/{kind}")},
