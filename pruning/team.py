@@ -255,8 +255,8 @@ class Team:
                         self.say(f"{what}; {GO_ON}", LOST) if self.is_first else self.lose(what)
 
     def watch_store(self):
-        """End this process if its calls of the store wait for an answer for too long, as they do without an end if a
-        network or the store's own process has stopped. Only this thread makes no such calls."""
+        """End this process if its calls of the store have had no answer for `timeout` seconds. They would wait for ever
+        once the network is cut or the process that holds the store is stopped. This thread makes no such calls."""
         beats, silent = 0, 0
         while self.status is None and not self.has_left.wait(BEAT):
             beats, silent = self.beats, 0 if self.beats != beats else silent + BEAT

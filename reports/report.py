@@ -118,8 +118,8 @@ def kfac_table():
     """Every arm minus K-FAC at the end, in all regimes of the second volume."""
     (column,) = table.minus("kfac").values()
     by_kind = {kind: findings.second_volume(kind, "kfac") for kind in findings.SECOND}
-    listed = {(dataset, kind): rows for dataset in CLASSIFIED for kind, found in by_kind.items()
-              for rows in [found.get(dataset)] if rows}
+    listed = {(dataset, kind): by_kind[kind][dataset] for dataset in CLASSIFIED for kind in by_kind
+              if dataset in by_kind[kind]}
     stars = {key: significant(rows, column) for key, rows in listed.items()}
     lines = [[SHORT_WORDS[arm], *(tex(rows.get(arm, {}).get(column), arm in stars[key])
                                   for key, rows in listed.items())]
