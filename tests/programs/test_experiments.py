@@ -14,6 +14,7 @@ import dead_neurons  # noqa: E402
 import experiments  # noqa: E402
 import findings  # noqa: E402
 import report  # noqa: E402
+import tables  # noqa: E402
 
 import constants  # noqa: E402
 import models  # noqa: E402
@@ -132,7 +133,7 @@ def test_an_asterisk_is_for_what_is_significant_after_the_correction():
     versus = collections.namedtuple("versus", "p")
     rows = {arm: {"minus randomised pruning": p and versus(p)}
             for arm, p in {"random": None, "contribution": 0.03, "magnitude": 0.01, "taylor": 0.2}.items()}
-    assert report.significant(rows) == {"magnitude"}  # 0.01 x 3 < 0.05 < 0.03 x 2
+    assert tables.significant(rows) == {"magnitude"}  # 0.01 x 3 < 0.05 < 0.03 x 2
 
 
 def test_a_criterion_wins_if_the_difference_is_larger_than_its_interval(monkeypatch):
@@ -186,10 +187,10 @@ def test_the_committed_numbers_and_tables_are_what_the_committed_results_give(tm
     made = contents(tmp_path)
     generated = os.path.join(findings.ROOT, "reports", "generated")
     assert sorted(os.path.relpath(path, str(tmp_path)) for path in made) == sorted([
-        *report.PAGES, *(name for name in os.listdir(generated) if name.endswith(".tex"))])
+        *tables.PAGES, *(name for name in os.listdir(generated) if name.endswith(".tex"))])
     for path, content in made.items():
         name = os.path.relpath(path, str(tmp_path))
-        with open(os.path.join(findings.ROOT if name in report.PAGES else generated, name), "rb") as committed:
+        with open(os.path.join(findings.ROOT if name in tables.PAGES else generated, name), "rb") as committed:
             assert content == committed.read(), f"{name}: make report makes it anew"
 
 
