@@ -68,7 +68,7 @@ def prepare(program, description, constants, ranking, main):
         check_unchanged(values, request.earlier["settings"], request.resume)
         provenance["started"] = request.earlier["provenance"]["started"]
     if team.is_started and not request.dry_run:
-        provenance["started"], is_restart = team.begin(path, provenance["started"], not values["spread"])
+        provenance["started"], is_restart = team.record.begin(path, provenance["started"], not values["spread"])
     if values["spread"] and team.size > 1:
         provenance["processes"] = team.size
     return Command(program, frozen(values), request, arms, device, provenance, team, is_restart)
@@ -137,7 +137,7 @@ def compare(command, workload):
     spread.end()
     if team.is_first:
         terminal.end({arm: [comparison.paths[arm] for comparison in comparisons] for arm in first.arms})
-        team.remember(0 if all(well) else 2)
+        team.record.remember(0 if all(well) else 2)
     if not all(well):
         sys.exit(2)
 

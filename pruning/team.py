@@ -3,9 +3,7 @@ import ast
 import atexit
 import contextlib
 import functools
-import glob
 import os
-import socket
 import sys
 import threading
 import time
@@ -15,11 +13,11 @@ from datetime import timedelta
 from torch import distributed
 from tqdm import tqdm
 
-from pruning import errors, files
-from pruning.errors import LOST, Interrupted, Lost, UserError
+from pruning import errors
+from pruning.errors import LOST, Interrupted, Lost
+from pruning.restart import HEARD, LOOK, Record
 
-LOOK, BEAT = 0.1, 1  # seconds between two looks at the store, and between two signs of life
-HEARD = 5  # seconds for which a process that ends waits for the others to notice
+BEAT = 1  # seconds between two signs of life
 GO_ON = "go on with --resume and any of the logs"
 NO_STORE = "the store of all processes cannot be reached any more"
 COMMAND = "PRUNING_COMMAND"  # in the environment of processes that --jobs starts: what the launching process has read
@@ -45,12 +43,10 @@ class Team:
         self.local_rank, self.local_size = number("LOCAL_RANK", 0), number("LOCAL_WORLD_SIZE", 1)
         self.can_restart = number("TORCHELASTIC_MAX_RESTARTS", 0) > number("TORCHELASTIC_RESTART_COUNT", 0)
         self.timeout, self.status = timeout, None
-        self.path, self.kept = None, None  # the file of begin(), and what it holds
         self.stop = None  # a signals.Stop, once there is one
         self.entries, self.reading, self.broadcasts = [], threading.Lock(), 0
         self.has_left, self.on_entry, self.beats = threading.Event(), lambda entry: None, 0
-        # Of what started this process: the same after a restart, when processes of this machine may have other ranks.
-        self.agent = f"{socket.gethostname()} {os.getppid()} {began(os.getppid())}"
+        self.record = Record(self)
 
     @property
     def is_first(self):
@@ -188,7 +184,7 @@ class Team:
         """All processes end with this status; the first one says why, unless its launcher does."""
         self.status = status
         if self.is_first:
-            self.remember(status)
+            self.record.remember(status)
             if line and not (self.is_launched and status == 130):
                 tqdm.write(line, file=sys.stderr)
             put(self.store, "heard", True)
@@ -264,58 +260,6 @@ class Team:
                 self.lose(NO_STORE)
                 os._exit(LOST)
 
-    # ---- a restart ----
-
-    def begin(self, path, started, is_shared):
-        """When the run of these processes began, as text, and whether torchrun has started them anew since. The first
-        one keeps that in a file: of this path, or beside it the one of before a restart. Raises UserError if another
-        one does not find it there, but should.
-
-        started: the text for a run that begins now. Ends the processes if they were at their end before the restart.
-        """
-        agents = self.gather("agent", self.agent)
-        self.path, is_restart = self.broadcast(lambda: self.recall(path, agents) or self.keep(
-            path, {"agents": agents, "started": started, "status": None}))
-        end = time.monotonic() + HEARD
-        while is_shared and not read_file(self.path):
-            if time.monotonic() > end:
-                raise UserError(f"log_folder: process {self.rank} on {socket.gethostname()} does not find {self.path}, "
-                                "which process 0 has written; give a folder that all machines share")
-            time.sleep(LOOK)
-        self.gather("folder", True)  # the first one begins when all have found it
-        return self.broadcast(lambda: self.kept["started"]), is_restart
-
-    def recall(self, path, agents):
-        for there in glob.glob(os.path.join(glob.escape(os.path.dirname(path)), "*" + os.path.splitext(path)[1])):
-            kept = read_file(there)
-            if kept and not set(kept["agents"]).isdisjoint(agents):
-                self.path, self.kept = there, kept
-                if kept["status"]:
-                    self.note("end", kept["status"], "") if self.size > 1 else sys.exit(kept["status"])
-                    self.check()
-                return there, True
-            if kept and all(map(is_gone, kept["agents"])):
-                with contextlib.suppress(OSError):
-                    os.remove(there)
-        return None
-
-    def keep(self, path, kept):
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with files.whole_file(path) as file:
-            file.write(repr(kept).encode())
-        self.kept = kept
-        return path, False
-
-    def remember(self, status):
-        """Have a restart go on with a run that was interrupted or has lost a process, and end at once after one that
-        would end so again."""
-        if self.kept and not (self.can_restart and status in (LOST, 130)):
-            with contextlib.suppress(OSError, UserError):
-                if status and self.can_restart and not self.is_launched:
-                    self.keep(self.path, {**self.kept, "status": status})
-                else:
-                    os.remove(self.path)
-
     def leave(self):
         """Stop watching. The first process waits for the others to leave, since it may hold the store."""
         with contextlib.suppress(RuntimeError):
@@ -325,24 +269,6 @@ class Team:
                 time.sleep(LOOK)
         self.has_left.set()
         self.watch.join(HEARD)
-
-
-def read_file(path):
-    """The literal in a file; None if there is none."""
-    with contextlib.suppress(OSError, SyntaxError, ValueError), open(path, encoding="utf-8") as file:
-        return ast.literal_eval(file.read())
-
-
-def is_gone(agent):
-    """Whether what started the processes of a run was on this machine and has ended."""
-    host, process, beginning = agent.rsplit(" ", 2)
-    return host == socket.gethostname() and beginning != str(began(process))
-
-
-def began(process):
-    """When a process began, in ticks since Linux did; None elsewhere. The numbers of processes are used again."""
-    with contextlib.suppress(OSError), open(f"/proc/{process}/stat") as file:
-        return file.read().rpartition(")")[2].split()[19]
 
 
 def put(store, key, value):

@@ -12,7 +12,7 @@ import pytest
 from processes import FORKS, STARTED, Program, type_at_terminal, wait_for_epoch
 from tiny import ALONE, log_of, one_line, remains
 
-from pruning import errors, files, launch, team
+from pruning import errors, files, launch, restart, team
 
 FLAGS = [*ALONE["driver.py"], "--seeds", "2", "--compare"]
 ENDLESS = [*FLAGS, "--total-epochs", "1000000", "--initial-iterations", "999999"]
@@ -164,30 +164,30 @@ def test_a_restart_goes_on_unless_the_run_had_ended_and_others_run_begins(monkey
     for name, value in (("RANK", 0), ("WORLD_SIZE", 1), ("MASTER_ADDR", ""), ("TORCHELASTIC_MAX_RESTARTS", 2)):
         monkeypatch.setenv(name, str(value))
     first = team.Team(timeout=1)
-    assert first.begin(path, "noon", True) == ("noon", False)
-    first.remember(130)
+    assert first.record.begin(path, "noon", True) == ("noon", False)
+    first.record.remember(130)
     other = team.Team(timeout=1)
-    other.agent = "elsewhere 7 1"
-    assert other.begin(others, "two", True) == ("two", False)  # and leaves the first one's file
+    other.record.agent = "elsewhere 7 1"
+    assert other.record.begin(others, "two", True) == ("two", False)  # and leaves the first one's file
     again = team.Team(timeout=1)
-    assert again.begin(path, "one", True) == ("noon", True)
-    other.remember(2)
+    assert again.record.begin(path, "one", True) == ("noon", True)
+    other.record.remember(2)
     other = team.Team(timeout=1)
-    other.agent = "elsewhere 7 1"
+    other.record.agent = "elsewhere 7 1"
     with pytest.raises(SystemExit) as end:
-        other.begin(others, "three", True)
+        other.record.begin(others, "three", True)
     assert end.value.code == 2
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "2")
     last = team.Team(timeout=1)
-    assert last.begin(path, "four", True) == ("noon", True)
-    last.remember(2)
+    assert last.record.begin(path, "four", True) == ("noon", True)
+    last.record.remember(2)
     assert not os.path.exists(path)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="beginnings are read from /proc")
 def test_a_launcher_is_known_by_its_beginning_and_missed_when_it_has_ended():
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as launcher:
-        agent = f"{socket.gethostname()} {launcher.pid} {team.began(launcher.pid)}"
-        assert team.began(launcher.pid) != team.began(os.getpid()) and not team.is_gone(agent)
+        agent = f"{socket.gethostname()} {launcher.pid} {restart.began(launcher.pid)}"
+        assert restart.began(launcher.pid) != restart.began(os.getpid()) and not restart.is_gone(agent)
         launcher.communicate(b"\n")
-    assert team.is_gone(agent) and not team.is_gone(f"elsewhere {launcher.pid} 1")
+    assert restart.is_gone(agent) and not restart.is_gone(f"elsewhere {launcher.pid} 1")
