@@ -9,7 +9,7 @@
 from pruning import errors
 
 if __name__ == "__main__":
-    errors.expect_ctrl_c()  # while torch is imported
+    errors.prepare_imports()
 
 from torch.nn import functional
 

@@ -22,7 +22,7 @@ import sys
 from pruning import errors
 
 if __name__ == "__main__":
-    errors.expect_ctrl_c()  # while matplotlib is imported
+    errors.prepare_imports()
 
 import matplotlib
 from matplotlib import pyplot
@@ -92,8 +92,12 @@ def log_folder():
 def name_and_forms(arguments):
     """The files' name without its ending, and the forms to write: that of the ending alone, if it has one."""
     name, _, ending = arguments.output.rpartition(".")
-    if ending in (table.FORMS if arguments.table else style.FORMS):
+    legal = table.FORMS if arguments.table else style.FORMS
+    if ending in legal:
         return name, [ending]
+    if name and ending.isalpha():
+        raise errors.UserError(f"--output {arguments.output}: no form of file is called .{ending} here; legal endings: "
+                               + ", ".join(f".{form}" for form in legal))
     if arguments.table:
         return arguments.output, list(table.FORMS)
     return arguments.output + f"_{arguments.figure}" * (arguments.figure != "epochs"), arguments.format
@@ -112,7 +116,8 @@ def draw_or_tabulate(runs, arguments, stem, forms):
     shown = find.finished(runs) if arguments.table or arguments.figure != "epochs" else runs
     control, arms = [arguments.control] * bool(arguments.control), dict.fromkeys(run.variant for run in shown)
     if shown and not arms.keys() >= {*control}:
-        errors.say(f"--control {arguments.control}: no log of this arm; there are logs of {', '.join(arms)}")
+        errors.say(f"--control {arguments.control}: no log of this arm; there are logs of "
+                   + ", ".join(f"'{arm}'" for arm in arms))
         return False
     if shown and arguments.table:
         table.write(shown, stem, forms, *control)

@@ -9,7 +9,7 @@ is `contribBasedPruning` in ranking.py, or --pruning.
 from pruning import errors
 
 if __name__ == "__main__":
-    errors.expect_ctrl_c()  # while torch is imported
+    errors.prepare_imports()
 
 import torch
 from torch.nn import functional

@@ -1,5 +1,6 @@
 """The arms of a run, for one seed or several: all from one start, each to its own log, checkpoint and network."""
 import contextlib
+import difflib
 import functools
 import os
 import sys
@@ -39,8 +40,10 @@ def prepare(program, description, constants, ranking, main):
     team.join()
     by_contribution = getattr(ranking, "contribBasedPruning", None)
     if by_contribution not in (True, False):
-        found = "missing" if by_contribution is None else repr(by_contribution)
-        raise UserError(f"ranking.py: contribBasedPruning is {found}; legal: True or False")
+        near = difflib.get_close_matches("contribBasedPruning", vars(ranking), 1)
+        hint = f"did you mean it by {near[0]}?" if near else "put back contribBasedPruning = True or False"
+        raise UserError(f"ranking.py: contribBasedPruning is missing; {hint}" if by_contribution is None else
+                        f"ranking.py: contribBasedPruning is {by_contribution!r}; legal: True or False")
     arms, default = with_criteria(ranking.CRITERIA), "contribution" if by_contribution else "random"
 
     def read():

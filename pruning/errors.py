@@ -1,6 +1,7 @@
 """How a command ends: what the user can mend, an interruption and a lack of memory become one line and a status."""
 import contextlib
 import errno
+import importlib.util
 import os
 import re
 import signal
@@ -41,8 +42,17 @@ def on_signals(handler):
             signal.signal(number, handler)
 
 
-def expect_ctrl_c():
-    """Let Ctrl-C end the process in one line before run_command, too. As an exception it may get lost in an import."""
+PACKAGES = ("torch", "torchvision", "numpy", "matplotlib", "tqdm")
+
+
+def prepare_imports():
+    """Before a command imports its packages: name those that are missing, and let Ctrl-C end the process in one line.
+    As an exception it may get lost in an import."""
+    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        end(2, f"{sys.executable} has no {', '.join(missing)}; activate the environment that `make demo` sets up, with "
+               "`. .venv/bin/activate`, or install requirements.txt")
+
     def end_at_once(number, frame):
         say("interrupted before it began; nothing was started", 130)
         os._exit(130)

@@ -9,6 +9,8 @@ from pruning.errors import UserError, mistakes_in_one_line
 from pruning.layers import by_neuron, channel, follows, in_evaluation, kind_of
 from pruning.trial import as_tuple, mistakes_in, name_in, tensors_in, words_of
 
+NOT_CALLED = "its own forward pass is not called; another module may use its weight"
+
 
 class NeuronGroup(namedtuple("NeuronGroup", "producer consumers followers", defaults=((),))):
     """The neurons of one layer: outputs of a Linear or filters of a convolution.
@@ -64,6 +66,10 @@ def named(model, example):
                   for producer, consumers, *followers in model.groups()]
     except (TypeError, ValueError):
         raise UserError(f"{method} must return a list of NeuronGroup(producer, consumers, followers)")
+    producers = [group.producer for group in groups]
+    for producer in producers:
+        if producers.count(producer) > 1:
+            raise UserError(f"{method} names the neurons of {name_in(model, producer)} twice")
     for number, mistake in mistakes_in(model, groups, example).items():
         raise UserError(f"{method}, {name_in(model, groups[number].producer)}: {mistake}")
     return groups
@@ -76,7 +82,7 @@ def find_groups(model, example):
     name: reason}. Raises UserError if the model cannot process the example.
     """
     wiring = Wiring(model, example)
-    reasons = dict.fromkeys(filter(kind_of, model.modules()), "it is not called in a forward pass")
+    reasons = dict.fromkeys(filter(kind_of, model.modules()), NOT_CALLED)
     reasons.update((layer, wiring.obstacle(layer)) for layer in filter(kind_of, wiring.calls))
     groups = [NeuronGroup(layer, *(list(filter(which, wiring.readers[layer])) for which in (kind_of, follows)))
               for layer in wiring.calls if kind_of(layer) and not reasons[layer]]

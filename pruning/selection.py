@@ -1,4 +1,5 @@
 """Which neurons stay: a criterion's scores, checked and ranked."""
+import inspect
 from collections import namedtuple
 
 import torch
@@ -18,10 +19,14 @@ def survivors(passes, arm, options, prune_percent):
     Raises UserError for a mistake in the criterion, and if it does not give every neuron a finite score or changes the
     network.
     """
+    named = f"the criterion {arm.name} in ranking.py"
+    try:
+        inspect.signature(arm.criterion).bind(passes.groups, passes, options)
+    except TypeError as error:
+        raise UserError(f"{named} cannot be called with (groups, passes, options): {error}")
     before = {name: tensor.clone() for name, tensor in passes.model.state_dict().items()}
     with mistakes_in_one_line(), clear_faults():
         scores = arm.criterion(passes.groups, passes, options)
-    named = f"the criterion {arm.name} in ranking.py"
     if not isinstance(scores, (list, tuple)):
         raise UserError(f"{named} returns {type(scores).__name__}; expected a list of one tensor per group")
     found = [tuple(some.shape) if torch.is_tensor(some) else type(some).__name__ for some in scores]

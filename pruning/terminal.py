@@ -127,7 +127,8 @@ def row_of(arm, runs, several):
     return {"arm": arm.name, **({"seeds": str(len(runs))} if several else {}),
             "neurons left": f"{first.summary['neurons']:,}", "parameters": f"{first.summary['parameters']:,}",
             first.called(first.measure): f"{ends.mean:.2f}{unit}" + (f" ± {ends.half:.2f}" if len(runs) > 1 else ""),
-            f"{'lost' if first.better > 0 else 'added'} per round": f"{mean(lost):.2f}{unit}" if lost else "",
+            "lost in a round" if first.better > 0 else "added in a round":
+                f"{mean(lost):.2f}{' points' if unit else ''}" if lost else "",
             "seconds": f"{mean([run.summary['time'] for run in runs]):.3g}"}
 
 

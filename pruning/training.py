@@ -106,7 +106,11 @@ def train(state, workload, settings, arm, last_epoch, outputs, stop):
                 for picture in pictures:
                     boards.add_picture(state.epoch, picture)
             bar.set_description_str(f"{words} {state.epoch + 1}/{settings.total_epochs}")
-            results = train_epoch(state, workload, settings, outputs, bar, stop)
+            try:
+                results = train_epoch(state, workload, settings, outputs, bar, stop)
+            except Diverged as error:
+                files.write(outputs.logs, runlog.format_header({"diverged": str(error).partition(";")[0]}))
+                raise
             outputs.terminal.after_epoch(words, state.epoch, results)
             boards.add(state.epoch, results)
             if state.epoch % settings.checkpoint_every == 0 or state.epoch == last_epoch:

@@ -48,7 +48,7 @@ def draw_recovery(runs):
         axes.set_xticks(range(len(there)), map(str, there))
         axes.set(title=f"MNIST, {WORDS_OF[kind]}", xlabel=f"epochs after each of nine rounds{summaries.BESIDE}")
         axes.grid(color="0.92")
-    panels[0].set_ylabel("test accuracy (%) at the end\nminus contribution-based pruning")
+    panels[0].set_ylabel("test accuracy at the end (points),\nminus contribution-based pruning")
     style.draw_legend(panels[0].figure, panels[0].get_legend_handles_labels()[0], style.interval_marks(counts, True))
 
 

@@ -17,12 +17,13 @@ def groups_of_logs(paths):
     if len(paths) == 1 and not current_logs(paths[0]):
         folders = sorted(filter(current_logs, glob.glob(os.path.join(glob.escape(paths[0]), "*"))))
     for group in [[folder] for folder in folders] or [paths]:
-        logs = [os.path.normpath(log) for path in group for log in logs_at(path)]
+        logs = [os.path.normpath(log) for path in group for log in logs_at(path, len(group) == 1)]
         yield list(dict.fromkeys(logs))  # a log that is named twice is one log
 
 
-def logs_at(path):
-    """A file itself, or the current logs of a folder; says which of the three usual arms a folder lacks."""
+def logs_at(path, is_alone):
+    """A file itself, or the current logs of a folder; says which of the three usual arms a folder that is drawn alone
+    lacks."""
     if os.path.isfile(path):
         return [path]
     logs = current_logs(path)
@@ -36,7 +37,7 @@ def logs_at(path):
                    if not any(re.fullmatch(re.escape(stem) + r"(-seed\d+)?\.txt", log) for log in logs)]
         others = [log for log in logs if os.path.basename(log).startswith(prefix)
                   and not any(log.startswith(stem) for stem in stems.values())]
-        if 0 < len(missing) < len(stems) and not others:  # with others the arms were chosen by name
+        if is_alone and 0 < len(missing) < len(stems) and not others:  # with others the arms were chosen by name
             print(f"{path}: no {prefix} of these arms, which are left out: {', '.join(missing)}")
     return logs
 
@@ -58,7 +59,8 @@ def read(paths):
             run = Run(runlog.parse_log(path, cut.append))
             kinds["" if "accuracy" in run.batches[0].measures else "vae_"].append(run)
             if cut or run.header and not run.summary:  # logs of other programs have neither
-                print(f"{path}: not finished{', its last line is cut' * bool(cut)}; read up to epoch "
+                diverged = f", {run.header['diverged']}" if "diverged" in run.header else ""
+                print(f"{path}: not finished{', its last line is cut' * bool(cut)}{diverged}; read up to epoch "
                       f"{max(entry.epoch for entry in [*run.batches, *run.epochs])}")
         except runlog.LogError as error:
             if has_just_begun(path):

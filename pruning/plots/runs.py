@@ -16,7 +16,7 @@ from pruning.settings import RESULTLESS
 MEASURES = {"accuracy": ["test accuracy", "training accuracy"],
             "BCE": ["test loss", "training loss", "test BCE", "test KLD", "test PSNR", "active units"]}
 # What may differ between the runs of one experiment; everything else that a header says must be the same.
-FREE = RESULTLESS | {"seed", "seeds", "pruning", "compare", "initial_widths", "unpruned_widths",
+FREE = RESULTLESS | {"diverged", "seed", "seeds", "pruning", "compare", "initial_widths", "unpruned_widths",
                      "criterion_options", "device", "started", "python", "torch",
                      "numpy", "machine", "instructions", "threads", "commit", "compensate", "lambda_average",
                      "lambda_max", "ranking_images"}
@@ -54,24 +54,29 @@ class Run:
         self.measure = self.measures[0]  # by which arms are compared
         self.better = 1 if "accuracy" in self.measure else -1  # 1: higher values of it are, -1: lower ones
         self.tested_on = "held-out" if header.get("holdout") else "test"
-        self.label = f"{self.called(self.measure)} ({'%' if self.better > 0 else 'nats'})"  # of an axis
 
     def called(self, measure):
         """What a measure of the summary is called: `test` or `held-out accuracy`, `training accuracy (whole set)`."""
         return measure.replace("test ", f"{self.tested_on} ") + " (whole set)" * measure.startswith("training")
+
+    def label(self, words="", is_change=False):
+        """What an axis says of the measure by which arms are compared: `test accuracy lost in a round (points)`."""
+        unit = ("points" if is_change else "%") if self.better > 0 else "nats"
+        return f"{self.called(self.measure)} {words}".rstrip() + f" ({unit})"
 
     def lacks(self):
         """What a table needs and this log does not say; a finished run of this suite says all of it."""
         header, summary = self.header, self.summary
         return ([name for name, kind in HEADER.items() if not isinstance(header.get(name), kind)]
                 + [name for name, kind in ADDED.items() if not isinstance(header.get(name, kind()), kind)]
-                + ["summary; a run that was interrupted goes on with --resume"] * (not summary)
+                + [f"summary, since {header.get('diverged', 'it was interrupted; --resume goes on')}"] * (not summary)
                 + [name for name in ["neurons", "parameters", *self.measures, "time"]
                    if not is_number(summary.get(name))]
                 + ["multiply-adds"] * (not is_number(summary.get("multiply-adds", 0)))
                 + [name for entry in self.rounds for side in (entry.before, entry.after)
                    for name in (self.measure, "neurons") if not is_number(side.get(name))]
-                + ["time" for entry in self.epochs if not is_number(entry.measures.get("time"))])
+                + ["time" for entry in self.epochs if not is_number(entry.measures.get("time"))]
+                + ["line for one of its rounds"] * (summary.get("rounds", len(self.rounds)) != len(self.rounds)))
 
     def at_the_end(self):
         """The measure by which arms are compared."""

@@ -8,9 +8,10 @@ from pruning.plots import style
 from pruning.plots.runs import SCHEDULE, Run, by_dataset, by_variant, unlike
 from pruning.plots.statistics import difference, estimate, mean
 
+LEAST = 1.8  # inches of a panel's height, for the label beside it
 FINE = {"linewidth": 1.4, "markersize": 5}  # for lines that do not coincide over long stretches
-BEFORE = {**style.DASHED, **style.HOLLOW}  # the look of what stands before a round
-SHIFT, BESIDE = 0.3, "\n(arms side by side)"  # of the places on the axis of the neurons removed; what it says of that
+AFTER = {**style.DASHED, **style.HOLLOW}  # the look of what stands right after a round
+SHIFT, BESIDE = 0.3, "\n(arms shifted sideways to keep them apart)"  # of the places on an axis; what it says of that
 
 
 def check(runs, kind):
@@ -73,7 +74,7 @@ def draw_removed(runs):
                              [run.at_the_end() for run in seeds.values()]) for seeds in groups)
             shift = (len(points) > 1) * (position - (len(variants) - 1) / 2)
             drawn.append(draw_means(axes, *zip(*points), looks[variant], some[0].measure, shift))
-        axes.set(xlabel=f"hidden neurons removed (%){BESIDE}", ylabel=f"{some[0].label} at the end")
+        axes.set(xlabel=f"neurons removed (%){BESIDE}", ylabel=some[0].label("at the end"))
         style.bound(axes, some[0].measure)
         ends = np.concatenate(drawn, axis=1)
         style.squeeze(axes, ends.flat, some[0].better, better_part(ends[0], some[0].better))
@@ -86,7 +87,7 @@ def draw_parts(runs):
         parts = [mean([run.percent_removed() for run in seeds.values()]) for (seeds,) in by_variant(some).values()]
         right = axes.secondary_yaxis("right")
         right.set_yticks(range(len(parts)), [f"{part:.1f}" for part in parts], fontsize="small")
-        right.set_ylabel("hidden neurons removed (%)")
+        right.set_ylabel("neurons removed (%)")
 
 
 def better_part(values, sign):
@@ -105,28 +106,28 @@ def draw_rounds(runs):
             rounds = list(zip(*(run.rounds for run in seeds.values())))
             first = rounds[0][0].before["neurons"]
             places = [100 * (1 - entries[0].after["neurons"] / first) for entries in rounds]
-            for side, more in (("before", BEFORE), ("after", {})):
+            for side, more in (("after", AFTER), ("before", {})):  # the legend shows the latter
                 values = [[getattr(entry, side)[some[0].measure] for entry in entries] for entries in rounds]
                 draw_means(axes, places, values, {**looks[variant], **more}, some[0].measure,
                            position - (len(variants) - 1) / 2)
-        axes.set(xlabel=f"hidden neurons removed after the round (%){BESIDE}", ylabel=some[0].label)
+        axes.set(xlabel=f"neurons removed after the round (%){BESIDE}", ylabel=some[0].label())
         style.bound(axes, some[0].measure)
-    sides = [Line2D([], [], color=style.GREY, marker="o", label=" right after the round"),
-             Line2D([], [], color=style.GREY, marker="o", label=" before the round", **BEFORE)]
+    sides = [Line2D([], [], color=style.GREY, marker="o", label=" before the round"),
+             Line2D([], [], color=style.GREY, marker="o", label=" right after the round", **AFTER)]
     draw_legend(panels, [run for run in runs if run.rounds], sides)
 
 
 # ---- rows ----
 
 def lost_in_a_round(runs):
-    """The panel of what a round costs: its runs, what it shows of each, and the label of its axis."""
-    change = "lost" if runs[0].better > 0 else "added"
-    return [run for run in runs if run.rounds], Run.lost_in_a_round, f"{runs[0].label} {change} in a round"
+    """The panel of what a round costs: its runs, what it shows of each, and how its axis names that."""
+    return ([run for run in runs if run.rounds], Run.lost_in_a_round,
+            "lost in a round" if runs[0].better > 0 else "added in a round")
 
 
 def at_the_end(runs):
     """The panel of what is left at the end."""
-    return runs, Run.at_the_end, f"{runs[0].label} at the end"
+    return runs, Run.at_the_end, "at the end"
 
 
 def means_of(runs, value):
@@ -153,7 +154,7 @@ def draw_differences(runs, control="contribution"):
     for name, some in by_dataset(runs).items():
         if not differences(some, Run.at_the_end):
             raise UserError(f"--figure differences: {name} needs a log of {arm.words} and one of another arm with "
-                            "the same seed")
+                            "the same seed; --control names another arm to subtract")
     for some, panels in draw_rows(runs, differences, BOTH):
         for axes, better in zip(panels, (-1, some[0].better)):
             words = f"better than {control} \u2192" if better > 0 else f"\u2190 better than {control}"
@@ -169,13 +170,14 @@ def draw_rows(runs, rows_of, quantities):
     """
     looks = looks_of(runs)
     row = 0.12 + 0.13 * max(len(label_lines(look)) for look in looks.values())
-    panels = panels_of(runs, len(quantities), 0.9 + row * max(
-        len(by_variant(some)) for some in by_dataset(runs).values()))
+    panels = panels_of(runs, len(quantities), max(LEAST, 0.9 + row * max(
+        len(by_variant(some)) for some in by_dataset(runs).values())))
     for some, column in panels:
         for axes, quantity in zip(column, quantities):
-            chosen, value, label = quantity(some)
-            draw_intervals(axes, looks, rows_of(chosen, value), some[0].measure * (rows_of is means_of))
-            axes.set_xlabel(label)
+            chosen, value, words = quantity(some)
+            is_change = value is not Run.at_the_end or rows_of is not means_of
+            draw_intervals(axes, looks, rows_of(chosen, value), "" if is_change else some[0].measure)
+            axes.set_xlabel(some[0].label(words, is_change))
     one = max(len(seeds) for groups in by_variant(runs).values() for seeds in groups) == 1
     panels[0][1][0].figure.supxlabel(
         "one seed, no interval" if one else "means over seeds, with their 95 % t-intervals", fontsize="small")

@@ -110,6 +110,8 @@ def test_a_run_that_diverges_is_named_and_the_others_go_on(small, count):
     assert re.fullmatch("random, seed 30: the loss is not finite at epoch 4, batch 7; .*", one_line(err))
     logs = [runlog.parse_log(path) for path in contents(small / "logs") if path.endswith(".txt")]
     assert sorted((log.header["pruning"], log.header["seed"]) for log in logs if not log.summary) == [("random", 30)]
+    assert [log.header["diverged"] for log in logs if "diverged" in log.header] == [
+        "the loss is not finite at epoch 4, batch 7"]
     assert len(logs) == 6
     # The run that has diverged may be gone on with, after a change; the other seed is through.
     starts = [os.path.basename(path) for path in contents(small / "logs") if path.endswith(".start")]

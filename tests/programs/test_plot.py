@@ -208,6 +208,12 @@ def test_an_unknown_form_is_one_line(write_arms, run):
     assert (status, out, len(err)) == (2, [], 1) and "png,gif" in err[0] and "png,pdf,svg" in err[0]
 
 
+def test_an_unknown_ending_is_one_line(write_arms, run):
+    write_arms()
+    status, out, err = run("--output", "figure.jpg")
+    assert (status, out, len(err)) == (2, [], 1) and err[0].endswith("legal endings: .png, .pdf, .svg")
+
+
 def test_an_unknown_flag_is_one_line(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [PROGRAM, "--colour"])
     with pytest.raises(SystemExit, match="2"):
@@ -218,7 +224,7 @@ def test_an_unknown_flag_is_one_line(monkeypatch, capsys):
 
 @pytest.mark.parametrize("flags, words", [
     ([], "--control goes with --table or --figure differences"),
-    (["--table"], "--control best: no log of this arm; there are logs of none, contribution, random"),
+    (["--table"], "--control best: no log of this arm; there are logs of 'none', 'contribution', 'random'"),
     (["--figure", "differences"], "--control best: no log of this arm; ")])
 def test_a_control_that_cannot_be_subtracted_is_one_line(write_arms, run, flags, words):
     write_arms()

@@ -70,7 +70,7 @@ def test_the_historic_spelling_is_a_flag_and_the_home_folder_a_folder(monkeypatc
     (["--lambda-max", "nan"], ["--lambda-max", "nan", "0 or more"]),
     (["--compensate", "yes"], ["--compensate", "'yes'", "True or False"]),
     (["--hidden-widths", "50-0"], ["--hidden-widths", "[50, 0]", "1 to 8192"]),
-    (["--hidden-widths", "50,30"], ["--hidden-widths", "'50,30'", "write 50-30, or - for none"]),
+    (["--hidden-widths", "50,30"], ["--hidden-widths", "'50,30'", "write it as 50-30"]),
     (["--hidden-widths", ""], ["--hidden-widths", "[]", "at least one"]),
     (["--seed", "4294967295", "--seeds", "2"], ["seeds = 2", "seed = 4294967295"]),
     (["--lambda-average", "0", "--lambda-max", "0"], ["lambda_average", "lambda_max", "above 0"]),
@@ -122,6 +122,11 @@ def test_whatever_a_flag_is_given_is_legal_or_refused_in_one_line(tmp_path, monk
     assert os.listdir(str(tmp_path)) == []
 
 
+def test_the_word_empty_is_an_empty_text():
+    values = values_of("--spread", "empty", "--network", "empty", "--own-data", "empty")
+    assert (values["spread"], values["network"], values["own_data"]) == ("", "", "")
+
+
 @each_program
 def test_help_explains_every_flag(capsys, program):
     with pytest.raises(SystemExit) as end:
@@ -134,7 +139,7 @@ def test_help_explains_every_flag(capsys, program):
         assert f"{setting.meaning}; {setting.legal}" in explained, name
         if name not in ("log_folder", *program.table):
             now = setting.kind(known[program.prefix + name if name in SCHEDULE else name])
-            assert f"{setting.legal} (now: {now})" in explained, name
+            assert f"{setting.legal} (now: {'empty' if now == '' else now})" in explained, name
     assert ", ".join(menu.numbered(program.datasets)) in text
 
 

@@ -66,6 +66,15 @@ def test_ctrl_c_during_the_imports_is_one_line(tmp_path, program, imported):
     assert ended.stderr == f"{program}: interrupted before it began; nothing was started\n"
 
 
+def test_a_python_without_the_packages_is_named(monkeypatch, capsys):
+    monkeypatch.setattr(errors, "PACKAGES", ("sys", "no_such_package"))
+    monkeypatch.setattr(sys, "argv", ["driver.py"])
+    with pytest.raises(SystemExit, match="2"):
+        errors.prepare_imports()
+    assert capsys.readouterr().err.startswith(
+        f"driver.py: {sys.executable} has no no_such_package; activate the environment")
+
+
 @pytest.mark.parametrize("error, words", [
     (OSError(errno.EDQUOT, "Quota exceeded"), "Quota exceeded; free some space"),
     (OSError(errno.EACCES, "Permission denied"), "Permission denied; change its permissions or give another folder"),

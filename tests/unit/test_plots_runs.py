@@ -97,7 +97,7 @@ def test_two_runs_of_one_variant_and_seed_are_refused_or_the_first_is_taken():
 
 
 WHOLE = run_log(compensate=False, lambda_average=1.0)
-SUMMARY = "summary; a run that was interrupted goes on with --resume"
+SUMMARY = "summary, since it was interrupted; --resume goes on"
 
 
 def without(values, name):
@@ -113,6 +113,7 @@ def without(values, name):
         ("parameters", float("nan")), ("multiply-adds", float("nan")), ("training accuracy", 1e200)]),
     ("rounds", [WHOLE.rounds[0]._replace(after=without(WHOLE.rounds[0].after, "neurons"))], "neurons"),
     ("rounds", [WHOLE.rounds[0]._replace(before={"neurons": 80, "test loss": 3.0})], "test accuracy"),
+    ("rounds", [], "line for one of its rounds"),
     ("epochs", [WHOLE.epochs[0]._replace(measures={"test accuracy": 80.0, "time": float("nan")})], "time")])
 def test_a_log_that_is_no_finished_run_is_named_and_left_out(monkeypatch, capsys, part, value, missing):
     monkeypatch.setattr("sys.argv", ["plot.py"])

@@ -76,7 +76,7 @@ def test_every_arm_has_a_line_through_its_accuracies_at_the_parts_removed():
     assert [height for _, height in axes.collections[1].get_segments()[1]] == pytest.approx([94 - HALF, 94 + HALF])
     low, high = axes.get_ylim()
     assert all(low < height < high for bars in axes.collections for bar in bars.get_segments() for _, height in bar)
-    assert axes.get_ylabel() == "test accuracy (%) at the end"
+    assert axes.get_ylabel() == "test accuracy at the end (%)"
     assert pyplot.gcf().legends[0].findobj(LineCollection)  # bars, as in the axes
 
 
@@ -86,7 +86,7 @@ def test_arms_that_all_remove_one_part_are_rows_that_say_it():
         "without pruning", "contribution-based pruning", "contribution-based pruning,\ncompensated",
         "randomised pruning"]
     (right,) = axes[0].child_axes
-    assert names(right) == ["0.0", "20.0", "20.0", "20.0"] and right.get_ylabel() == "hidden neurons removed (%)"
+    assert names(right) == ["0.0", "20.0", "20.0", "20.0"] and right.get_ylabel() == "neurons removed (%)"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -117,7 +117,7 @@ def test_a_collapse_takes_no_more_than_a_third_of_the_height(monkeypatch, contri
     monkeypatch.setitem(LOST, "random", 80.0)
     monkeypatch.setitem(LOST, "contribution", contribution)
     (axes,), _ = drawn("removed", [*runs(*LOST), *runs("contribution", increment=4)])
-    assert "at the end\ncompressed below 9" in axes.get_ylabel()
+    assert "at the end (%)\ncompressed below 9" in axes.get_ylabel()
     low, high = axes.get_ylim()
     ends = axes.transData.transform([(0, low), (0, 15.0), (0, 92.0), (0, 95.0), (0, high)])[:, 1]
     assert low < 15 and high > 95 and list(ends) == sorted(set(ends))
@@ -126,11 +126,11 @@ def test_a_collapse_takes_no_more_than_a_third_of_the_height(monkeypatch, contri
 
 def test_rounds_show_both_sides_of_every_round():
     (axes,), words = drawn("rounds", runs(*LOST))
-    before, after = [line for line in axes.lines if line.get_label() == f" {ARMS['random'].words}"]
+    after, before = [line for line in axes.lines if line.get_label() == f" {ARMS['random'].words}"]
     ten, twenty = (pytest.approx(part, abs=SHIFT * 2) for part in (10, 20))
-    assert points(before) == [(ten, 88.0), (twenty, 88.0)] and before.is_dashed()
-    assert points(after) == [(ten, 76.0), (twenty, 74.0)] and not after.is_dashed()
-    assert "without pruning" not in words and words[-3:] == ["right after the round", "before the round", BARS]
+    assert points(before) == [(ten, 88.0), (twenty, 88.0)] and not before.is_dashed()
+    assert points(after) == [(ten, 76.0), (twenty, 74.0)] and after.is_dashed()
+    assert "without pruning" not in words and words[-3:] == ["before the round", "right after the round", BARS]
     handles = pyplot.gcf().legends[0].get_lines()
     assert [handle.is_dashed() for handle in handles] == [False, False, False, True]
 
@@ -144,14 +144,14 @@ def test_variants_are_rows_with_intervals():
     assert [points(line)[0] for line in lost.lines[::3]] == [(11.5, 0), (11.5, 1)]
     (left, right), = (path for path in end.collections[0].get_segments())
     assert (right[0] - left[0]) / 2 == pytest.approx(HALF)
-    assert lost.get_xlabel() == "test accuracy (%) lost in a round"
+    assert lost.get_xlabel() == "test accuracy lost in a round (points)"
 
 
 def test_differences_are_to_contribution_of_the_same_seed():
     (lost, end), _ = drawn("differences", [*runs("none", "contribution"), *runs("random", seeds=(2, 3, 9))])
     assert (names(end), names(lost)) == (["without pruning", "randomised pruning"], ["randomised pruning"])
     assert lost.get_xlabel() == (
-        "test accuracy (%) lost in a round,\nminus contribution-based pruning\n\u2190 better than contribution")
+        "test accuracy lost in a round (points),\nminus contribution-based pruning\n\u2190 better than contribution")
     assert end.get_xlabel().endswith("\nbetter than contribution \u2192")
     # An arm's point, before the ends of its bar; the last line marks 0.
     assert [points(line)[0] for line in end.lines[:-1:3]] == [(1.0, 0), (-1.0, 1)]
@@ -171,6 +171,11 @@ def test_no_interval_of_an_accuracy_goes_beyond_0_and_100_percent():
     assert (min(ends), max(ends), *axes.get_ylim()) == (0, 100, -1, 101)
 
 
+def test_what_a_round_loses_may_be_negative():
+    (lost, _), _ = drawn("variants", [run("random", seed, rounds=[(2, 80.0, 80.0 + seed)]) for seed in (1, 2, 3)])
+    assert [x for x, _ in lost.collections[0].get_segments()[0]] == pytest.approx([-2 - HALF, -2 + HALF])
+
+
 def test_seconds_are_the_medians_of_the_epochs():
     (axes,), _ = drawn("seconds", runs("random", seeds=(1, 2, 9)))
     assert points(axes.lines[0]) == [(epoch, pytest.approx(epoch + 0.2)) for epoch in range(1, 7)]
@@ -180,7 +185,7 @@ def test_seconds_are_the_medians_of_the_epochs():
 def test_every_data_set_has_a_panel_in_the_order_of_the_menu():
     axes, words = drawn("rounds", [*runs("random", dataset="CIFAR10"), *runs("random")])
     assert [panel.get_title() for panel in axes] == ["MNIST, seeds 1, 2, 3", "CIFAR-10, seeds 1, 2, 3"]
-    assert words == ["randomised pruning", "right after the round", "before the round", BARS]
+    assert words == ["randomised pruning", "before the round", "right after the round", BARS]
 
 
 OTHERS = [*runs("random", batch_size=7), *runs("random", batch_size=8)]
@@ -193,7 +198,8 @@ OTHER_SEEDS = [*runs("contribution", seeds=[1]), *runs("random", seeds=[2])]
     *((kind, runs("none"), "no log of MNIST has a round; give those of arms that prune")
       for kind in ("rounds", "variants", "differences")),
     *(("differences", some, "--figure differences: MNIST needs a log of contribution-based pruning and one of another "
-       "arm with the same seed") for some in (runs("random", "none"), runs("contribution"), OTHER_SEEDS))])
+       "arm with the same seed; --control names another arm to subtract")
+      for some in (runs("random", "none"), runs("contribution"), OTHER_SEEDS))])
 def test_runs_that_make_no_such_figure_are_refused(kind, some, message):
     with pytest.raises(UserError) as caught:
         KINDS[kind](some)

@@ -38,10 +38,12 @@ def test_the_switch_in_ranking_chooses_the_arm(prepare, program, switch, pruning
     assert prepare(*DIGITS, "--pruning", "taylor", program=program, switch=switch).settings.pruning == "taylor"
 
 
-@pytest.mark.parametrize("switch, words", [("False", "'False'"), (2, "2"), (None, "missing")])
+@pytest.mark.parametrize("switch, words", [
+    ("False", "'False'; legal: True or False"), (2, "2; legal: True or False"),
+    (None, "missing; put back contribBasedPruning = True or False")])
 def test_a_switch_that_is_not_true_or_false_is_refused(prepare, switch, words):
     assert refusal(prepare, *DIGITS, switch=switch) == (
-        f"ranking.py: contribBasedPruning is {words}; legal: True or False")
+        f"ranking.py: contribBasedPruning is {words}")
 
 
 def test_the_parameters_of_a_criterion_are_settings_of_the_runs_that_use_it(prepare):

@@ -53,6 +53,11 @@ def test_scores_of_other_shapes_are_refused(scores):
     assert_refused(lambda groups, passes, options: scores(), "gives scores of the shapes ")
 
 
+@pytest.mark.parametrize("criterion", [lambda groups, passes: [], lambda groups, passes, options, power: []])
+def test_a_criterion_with_other_parameters_is_refused(criterion):
+    assert_refused(criterion, "cannot be called with (groups, passes, options): ")
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_scores_that_are_not_finite_are_refused(value):
     scores = [torch.ones(8), torch.tensor([1, 2, value, 4, 5])]

@@ -131,7 +131,7 @@ def test_the_end_is_a_table_of_the_finished_runs_and_the_command_for_the_figure(
     speaking.end(paths)
     heads, row, blank, hint = lines()
     assert heads.split("  ")[0] == "arm" and row.split() == [
-        "contribution", "2", "72", "17,632", "95.50%", "±", "6.35", "10.00%", "45.7"]
+        "contribution", "2", "72", "17,632", "95.50%", "±", "6.35", "10.00", "points", "45.7"]
     assert (blank, hint) == ("", "for a figure: python plot.py 'my logs/MNIST'")
     assert max(map(len, lines())) <= terminal.COLUMNS
 
