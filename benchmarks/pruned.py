@@ -121,9 +121,10 @@ def rows_of(case):
     work = (work if convolutions else "first and last layer {:.0%}").format(max(0, rest - fixed - reading) / was)
     verdict = "" if gain > 1.05 else "fewer neurons do not mean less time here; "
     yield side_by_side.Row(
-        f"{case.name}: {verdict}an epoch with 1 neuron a hidden layer, which no pruning saves, against the one before: "
-        f"{rest / was:.0%}; in it, of the whole epoch before, what {steps * case.images // case.timed:,} steps of 1 "
-        f"image take {fixed / was:.0%}, reading images {reading / was:.0%}, {work}",
+        f"{case.name}: {verdict}epoch with 1 neuron per hidden layer, the least that pruning can reach, against before "
+        f"the first round. In percent of the latter: all of it {rest / was:.0%}, "
+        f"{steps * case.images // case.timed:,} steps of 1 image {fixed / was:.0%}, reading images "
+        f"{reading / was:.0%}, {work}",
         side_by_side.duration(rest), side_by_side.duration(was), was / rest, "")
 
 

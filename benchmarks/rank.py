@@ -88,11 +88,12 @@ def rows():
     for name, options, wanted in (("C_avg", AVERAGE, ">= 300"), ("C_max", MAXIMUM, ">= 100")):
         loop = checked_loop(state, split, options)
         took, other, ratio = side_by_side.medians(*side_by_side.in_turn(ranked(options), loop))
-        yield side_by_side.Row(f"{name} of them, and the naive loop, given its activations and scaled from {LOOPED}",
+        yield side_by_side.Row(f"MNIST's network, {IMAGES} images: {name}, and the naive loop, which is given the "
+                               f"activations and scaled from {LOOPED} images",
                                duration(took), duration(other * IMAGES / LOOPED), ratio * IMAGES / LOOPED, wanted)
     peak, added, size = measured_memory()
-    yield side_by_side.Row(f"C_max of them: peak memory of the {side_by_side.HOLDER} without the images; what the "
-                           "ranking adds", f"{peak - size} MB; {added} MB", "", "", "< 1000 MB")
+    yield side_by_side.Row(f"MNIST's network, {IMAGES} images: C_max, peak memory of the {side_by_side.HOLDER} "
+                           "without the images; what the ranking adds", f"{peak - size} MB; {added} MB", "", "", "< 1000 MB")
     for neurons, consumers in ((2048, 4096), (4096, 2048)):
         yield side_by_side.compared(f"{neurons} neurons, {consumers} consumers, a batch of {EVALUATION_BATCH} "
                                     "images: C_avg, and its matrix products alone; ratio: their part",
