@@ -181,7 +181,8 @@ def rows_of(case, dataset, *flags):
     height, width, channels = case.shape
     by_us = {precision: prepare(precision) for precision in side_by_side.PRECISIONS}
     table = by_us["float32"].settings._asdict()
-    recipe, products = f"a tutorial's loop with DataLoader and transforms{scaled(case.by_recipe)}", "the bare matrix products"
+    recipe = f"a tutorial's loop with DataLoader and transforms{scaled(case.by_recipe)}"
+    products = "the bare matrix products"
     # epochs: {name: (the function that trains an epoch, the number of its images)}; pairs: what our epochs are compared
     # with, (precision, name, bound).
     epochs = {precision: (pruned.epoch(prepared), case.by_us) for precision, prepared in by_us.items()}

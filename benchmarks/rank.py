@@ -93,7 +93,8 @@ def rows():
                                duration(took), duration(other * IMAGES / LOOPED), ratio * IMAGES / LOOPED, wanted)
     peak, added, size = measured_memory()
     yield side_by_side.Row(f"MNIST's network, {IMAGES} images: C_max, peak memory of the {side_by_side.HOLDER} "
-                           "without the images; what the ranking adds", f"{peak - size} MB; {added} MB", "", "", "< 1000 MB")
+                           "without the images; what the ranking adds", f"{peak - size} MB; {added} MB", "", "",
+                           "< 1000 MB")
     for neurons, consumers in ((2048, 4096), (4096, 2048)):
         yield side_by_side.compared(f"{neurons} neurons, {consumers} consumers, a batch of {EVALUATION_BATCH} "
                                     "images: C_avg, and its matrix products alone; ratio: their part",
