@@ -9,7 +9,7 @@
 from pruning import errors
 
 if __name__ == "__main__":
-    errors.prepare_imports()
+    errors.prepare_imports("numpy", "torch", "matplotlib", "tqdm")
 
 from torch.nn import functional
 

@@ -22,7 +22,7 @@ import sys
 from pruning import errors
 
 if __name__ == "__main__":
-    errors.prepare_imports()
+    errors.prepare_imports("numpy", "matplotlib", "tqdm")
 
 import matplotlib
 from matplotlib import pyplot
@@ -96,8 +96,9 @@ def name_and_forms(arguments):
     if ending in legal:
         return name, [ending]
     if name and ending.isalpha():
-        raise errors.UserError(f"--output {arguments.output}: no form of file is called .{ending} here; legal endings: "
-                               + ", ".join(f".{form}" for form in legal))
+        what, endings = "table" if arguments.table else "figure", ", ".join(f".{form}" for form in legal)
+        raise errors.UserError(f"--output {arguments.output}: no {what} is written as .{ending}; give an ending of "
+                               f"{endings}, or none")
     if arguments.table:
         return arguments.output, list(table.FORMS)
     return arguments.output + f"_{arguments.figure}" * (arguments.figure != "epochs"), arguments.format

@@ -9,7 +9,7 @@ is `contribBasedPruning` in ranking.py, or --pruning.
 from pruning import errors
 
 if __name__ == "__main__":
-    errors.prepare_imports()
+    errors.prepare_imports("numpy", "torch", "matplotlib", "tqdm")
 
 import torch
 from torch.nn import functional

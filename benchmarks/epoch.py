@@ -176,7 +176,7 @@ def rows_of(case, dataset, *flags):
                               *further)
 
     def scaled(images):
-        return "" if images == case.images else f" scaled from {images:,} images"
+        return "" if images == case.images else f", scaled from {images:,} images"
 
     height, width, channels = case.shape
     by_us = {precision: prepare(precision) for precision in side_by_side.PRECISIONS}

@@ -122,9 +122,8 @@ def rows_of(case):
     verdict = "" if gain > 1.05 else "fewer neurons do not mean less time here; "
     yield side_by_side.Row(
         f"{case.name}: {verdict}epoch with 1 neuron per hidden layer, the least that pruning can reach, against before "
-        f"the first round. In percent of the latter: all of it {rest / was:.0%}, "
-        f"{steps * case.images // case.timed:,} steps of 1 image {fixed / was:.0%}, reading images "
-        f"{reading / was:.0%}, {work}",
+        f"the first round: {rest / was:.0%} of its time, made of {steps * case.images // case.timed:,} steps of 1 "
+        f"image {fixed / was:.0%}, reading images {reading / was:.0%}, {work}",
         side_by_side.duration(rest), side_by_side.duration(was), was / rest, "")
 
 

@@ -132,11 +132,11 @@ def make_parser(values, program, description, default_pruning, arms):
     parser.add_argument("--tensorboard", **yes, help="write the measures of epochs and rounds for TensorBoard too "
                         "(needs the package tensorboard)")
     kinds = {int: (number_of(int, "a whole number"), "N"), float: (number_of(float, "a number, as in 0.1"), "X"),
-             str: (lambda text: "" if text == "empty" else text, ""), list: (widths, "N-N"),
+             str: (str, ""), list: (widths, "N-N"),
              bool: (lambda text: {"true": True, "false": False}.get(text.lower(), text), "")}
     for name, setting in {**SETTINGS, **program.table}.items():
         now = "empty" if values.get(name) == "" else values.get(name, "as in the data set's table")
-        kind, metavar = kinds[setting.kind]
+        kind, metavar = (or_empty, "") if setting.legal.startswith("empty") else kinds[setting.kind]
         metavar = metavar or ("FOLDER" if name in FOLDERS else re.sub(", | or ", "|", setting.legal))
         written = "; written 50-30" * (setting.kind is list) + ", - for none" * (name == "conv_widths")
         parser.add_argument(flag(name), type=kind, metavar=metavar,
@@ -169,8 +169,12 @@ def number_of(kind, words):
     return read
 
 
+def or_empty(text):
+    return "" if text == "empty" else text
+
+
 def widths(text):
     """The list that a flag writes as 50-30; - is the empty list."""
     if not re.fullmatch(r"-?|\d+(-\d+)*", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no list of widths; write it as 50-30")
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of widths; write it as 50-30, an empty one as -")
     return [] if text in ("", "-") else [int(width) for width in text.split("-")]

@@ -40,8 +40,9 @@ def prepare(program, description, constants, ranking, main):
     team.join()
     by_contribution = getattr(ranking, "contribBasedPruning", None)
     if by_contribution not in (True, False):
-        near = difflib.get_close_matches("contribBasedPruning", vars(ranking), 1)
-        hint = f"did you mean it by {near[0]}?" if near else "put back contribBasedPruning = True or False"
+        switches = [name for name, value in vars(ranking).items() if type(value) is bool]
+        near = difflib.get_close_matches("contribBasedPruning", switches, 1)
+        hint = f"did you misspell it as {near[0]}?" if near else "put back contribBasedPruning = True or False"
         raise UserError(f"ranking.py: contribBasedPruning is missing; {hint}" if by_contribution is None else
                         f"ranking.py: contribBasedPruning is {by_contribution!r}; legal: True or False")
     arms, default = with_criteria(ranking.CRITERIA), "contribution" if by_contribution else "random"

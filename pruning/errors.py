@@ -42,13 +42,10 @@ def on_signals(handler):
             signal.signal(number, handler)
 
 
-PACKAGES = ("torch", "torchvision", "numpy", "matplotlib", "tqdm")
-
-
-def prepare_imports():
-    """Before a command imports its packages: name those that are missing, and let Ctrl-C end the process in one line.
+def prepare_imports(*packages):
+    """Before a command imports these packages: name those that are missing, and let Ctrl-C end the process in one line.
     As an exception it may get lost in an import."""
-    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
     if missing:
         end(2, f"{sys.executable} has no {', '.join(missing)}; activate the environment that `make demo` sets up, with "
                "`. .venv/bin/activate`, or install requirements.txt")

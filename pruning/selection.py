@@ -22,7 +22,7 @@ def survivors(passes, arm, options, prune_percent):
     named = f"the criterion {arm.name} in ranking.py"
     try:
         inspect.signature(arm.criterion).bind(passes.groups, passes, options)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:  # the latter of a partial with a wrong keyword
         raise UserError(f"{named} cannot be called with (groups, passes, options): {error}")
     before = {name: tensor.clone() for name, tensor in passes.model.state_dict().items()}
     with mistakes_in_one_line(), clear_faults():

@@ -64,7 +64,8 @@ def read(paths):
                       f"{max(entry.epoch for entry in [*run.batches, *run.epochs])}")
         except runlog.LogError as error:
             if has_just_begun(path):
-                print(f"{path}: not finished; its first epoch has not ended yet")
+                print(f"{path}: not finished; "
+                      + runlog.read_header(path).get("diverged", "its first epoch has not ended yet"))
             else:
                 errors.say(error)
     return {kind: sorted(runs, key=arm_number) for kind, runs in kinds.items() if runs}

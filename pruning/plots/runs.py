@@ -67,9 +67,10 @@ class Run:
     def lacks(self):
         """What a table needs and this log does not say; a finished run of this suite says all of it."""
         header, summary = self.header, self.summary
+        why = header.get("diverged", "a run that was interrupted goes on with --resume")
         return ([name for name, kind in HEADER.items() if not isinstance(header.get(name), kind)]
                 + [name for name, kind in ADDED.items() if not isinstance(header.get(name, kind()), kind)]
-                + [f"summary, since {header.get('diverged', 'it was interrupted; --resume goes on')}"] * (not summary)
+                + [f"summary; {why}"] * (not summary)
                 + [name for name in ["neurons", "parameters", *self.measures, "time"]
                    if not is_number(summary.get(name))]
                 + ["multiply-adds"] * (not is_number(summary.get("multiply-adds", 0)))

@@ -8,7 +8,7 @@ from pruning.plots import style
 from pruning.plots.runs import SCHEDULE, Run, by_dataset, by_variant, unlike
 from pruning.plots.statistics import difference, estimate, mean
 
-LEAST = 1.8  # inches of a panel's height, for the label beside it
+LEAST_HEIGHT = 1.8  # inches of a panel, so that the label at its right fits
 FINE = {"linewidth": 1.4, "markersize": 5}  # for lines that do not coincide over long stretches
 AFTER = {**style.DASHED, **style.HOLLOW}  # the look of what stands right after a round
 SHIFT, BESIDE = 0.3, "\n(arms shifted sideways to keep them apart)"  # of the places on an axis; what it says of that
@@ -170,7 +170,7 @@ def draw_rows(runs, rows_of, quantities):
     """
     looks = looks_of(runs)
     row = 0.12 + 0.13 * max(len(label_lines(look)) for look in looks.values())
-    panels = panels_of(runs, len(quantities), max(LEAST, 0.9 + row * max(
+    panels = panels_of(runs, len(quantities), max(LEAST_HEIGHT, 0.9 + row * max(
         len(by_variant(some)) for some in by_dataset(runs).values())))
     for some, column in panels:
         for axes, quantity in zip(column, quantities):

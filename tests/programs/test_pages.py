@@ -177,7 +177,7 @@ def test_the_five_lines_are_those_of_the_example_and_prune(monkeypatch):
 
 
 def test_the_table_of_one_run_is_what_its_logs_say():
-    runs = read(logs_at(os.path.join(ROOT, "logs", "example", "MNIST")))[""]
+    runs = read(logs_at(os.path.join(ROOT, "logs", "example", "MNIST"), True))[""]
     assert len(runs) == 3
     for line in lines_of(runs):
         training, test = (list(line.measures["accuracy"][split].values())[-1].mean for split in ("training", "test"))

@@ -11,7 +11,7 @@ from matplotlib import pyplot
 from plot_logs import log_text, text_of, vae_log
 
 import plot
-from pruning import arms, files
+from pruning import arms, files, runlog
 from pruning.plots import curves
 
 PROGRAM = os.path.abspath(plot.__file__)
@@ -121,6 +121,20 @@ def test_figures_of_several_folders_do_not_replace_each_other(tmp_path, write_ar
     assert sorted(path.parent.name for path in tmp_path.glob("mine/*/comparison.png")) == ["Digits", "MNIST"]
 
 
+def test_folders_that_are_drawn_together_are_not_said_to_lack_arms(write_arms, run):
+    folders = [os.path.join("mine", arm) for arm in ("none", "random")]
+    for folder in folders:
+        write_arms(folder, [os.path.basename(folder)])
+    assert [any("left out" in line for line in run(*some)[1]) for some in (folders[:1], folders)] == [True, False]
+
+
+def test_a_log_that_diverged_at_once_is_named(write, run):
+    header = runlog.format_header({"seed": 30, "diverged": "the loss is not finite at epoch 1, batch 0"})
+    path = write("logs/MNIST/training_logwithPruning.txt", header)
+    status, out, _ = run(path)
+    assert out == [f"{path}: not finished; the loss is not finite at epoch 1, batch 0"]
+
+
 def test_a_folder_without_what_a_figure_needs_keeps_no_other_from_its_figure(write_arms, run):
     write_arms(os.path.join("logs", "Digits"), ["none"], dataset="Digits")
     write_arms(MNIST, ["contribution"])
@@ -211,7 +225,8 @@ def test_an_unknown_form_is_one_line(write_arms, run):
 def test_an_unknown_ending_is_one_line(write_arms, run):
     write_arms()
     status, out, err = run("--output", "figure.jpg")
-    assert (status, out, len(err)) == (2, [], 1) and err[0].endswith("legal endings: .png, .pdf, .svg")
+    assert (status, out, len(err)) == (2, [], 1) and err[0].endswith(
+        "no figure is written as .jpg; give an ending of .png, .pdf, .svg, or none")
 
 
 def test_an_unknown_flag_is_one_line(monkeypatch, capsys):

@@ -70,7 +70,7 @@ def test_the_historic_spelling_is_a_flag_and_the_home_folder_a_folder(monkeypatc
     (["--lambda-max", "nan"], ["--lambda-max", "nan", "0 or more"]),
     (["--compensate", "yes"], ["--compensate", "'yes'", "True or False"]),
     (["--hidden-widths", "50-0"], ["--hidden-widths", "[50, 0]", "1 to 8192"]),
-    (["--hidden-widths", "50,30"], ["--hidden-widths", "'50,30'", "write it as 50-30"]),
+    (["--hidden-widths", "50,30"], ["--hidden-widths", "'50,30'", "write it as 50-30, an empty one as -"]),
     (["--hidden-widths", ""], ["--hidden-widths", "[]", "at least one"]),
     (["--seed", "4294967295", "--seeds", "2"], ["seeds = 2", "seed = 4294967295"]),
     (["--lambda-average", "0", "--lambda-max", "0"], ["lambda_average", "lambda_max", "above 0"]),

@@ -67,10 +67,9 @@ def test_ctrl_c_during_the_imports_is_one_line(tmp_path, program, imported):
 
 
 def test_a_python_without_the_packages_is_named(monkeypatch, capsys):
-    monkeypatch.setattr(errors, "PACKAGES", ("sys", "no_such_package"))
     monkeypatch.setattr(sys, "argv", ["driver.py"])
     with pytest.raises(SystemExit, match="2"):
-        errors.prepare_imports()
+        errors.prepare_imports("sys", "no_such_package")
     assert capsys.readouterr().err.startswith(
         f"driver.py: {sys.executable} has no no_such_package; activate the environment")
 

@@ -97,7 +97,7 @@ def test_two_runs_of_one_variant_and_seed_are_refused_or_the_first_is_taken():
 
 
 WHOLE = run_log(compensate=False, lambda_average=1.0)
-SUMMARY = "summary, since it was interrupted; --resume goes on"
+SUMMARY = "summary; a run that was interrupted goes on with --resume"
 
 
 def without(values, name):

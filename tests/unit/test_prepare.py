@@ -20,10 +20,11 @@ DIGITS = ("--dataset", "0", "--device", "cpu")
 def prepare(monkeypatch):
     monkeypatch.setattr(builtins, "input", lambda prompt: pytest.fail("asked"))
 
-    def call(*arguments, program=CLASSIFIER, changes=(), switch=True, criteria=ranking.CRITERIA):
+    def call(*arguments, program=CLASSIFIER, changes=(), switch=True, criteria=ranking.CRITERIA, edited=None):
         monkeypatch.setattr(sys, "argv", ["driver.py", *arguments])
         values = SimpleNamespace(__file__=constants.__file__, **{**CONSTANTS, **dict(changes)})
-        edited = SimpleNamespace(CRITERIA=criteria, **({} if switch is None else {"contribBasedPruning": switch}))
+        switches = {} if switch is None else {"contribBasedPruning": switch}
+        edited = edited or SimpleNamespace(CRITERIA=criteria, **switches)
         return comparison.prepare(program, "a test", values, edited, None)
     return call
 
@@ -44,6 +45,14 @@ def test_the_switch_in_ranking_chooses_the_arm(prepare, program, switch, pruning
 def test_a_switch_that_is_not_true_or_false_is_refused(prepare, switch, words):
     assert refusal(prepare, *DIGITS, switch=switch) == (
         f"ranking.py: contribBasedPruning is {words}")
+
+
+def test_a_misspelt_switch_gets_a_hint(monkeypatch, prepare):
+    monkeypatch.delattr(ranking, "contribBasedPruning")
+    for name, hint in ((None, "put back contribBasedPruning = True or False"),
+                       ("contribbasedPruning", "did you misspell it as contribbasedPruning?")):
+        edited = SimpleNamespace(**{**vars(ranking), **({name: True} if name else {})})
+        assert refusal(prepare, *DIGITS, edited=edited) == f"ranking.py: contribBasedPruning is missing; {hint}"
 
 
 def test_the_parameters_of_a_criterion_are_settings_of_the_runs_that_use_it(prepare):

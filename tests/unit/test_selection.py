@@ -1,4 +1,5 @@
 """Who stays: the scores are checked, the highest stay, and of equal ones the lower index."""
+import functools
 import itertools
 import math
 from collections import Counter
@@ -53,7 +54,8 @@ def test_scores_of_other_shapes_are_refused(scores):
     assert_refused(lambda groups, passes, options: scores(), "gives scores of the shapes ")
 
 
-@pytest.mark.parametrize("criterion", [lambda groups, passes: [], lambda groups, passes, options, power: []])
+@pytest.mark.parametrize("criterion", [lambda groups, passes: [], lambda groups, passes, options, power: [],
+                                       functools.partial(lambda groups, passes, options, power: [], powr=3)])
 def test_a_criterion_with_other_parameters_is_refused(criterion):
     assert_refused(criterion, "cannot be called with (groups, passes, options): ")
 
