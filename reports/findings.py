@@ -231,7 +231,7 @@ def wins():
 
 
 def spreads():
-    """How far the criteria lie apart before and after a round, at most; where the lowest seed of each arm ends."""
+    """The widest spread of the criteria before and after a round; the lowest end of each arm's seeds."""
     found = {}
     for name in (name for name in EXPERIMENTS if name.startswith(("main/", "published/", "second/"))
                  and runs_of(*EXPERIMENTS[name])):
